@@ -1,0 +1,212 @@
+"""``wallet payer``: pays withdrawals; and what operators order of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import click
+import msgspec
+from click.core import Context, Parameter
+
+from api.commands.operating import Amount
+from db.engine import SchemaMismatchError, require_schema
+from db.payouts import opened
+from processors.dogecoin.derivation import AccountKeyUnusable
+from processors.dogecoin.fees import FeesImpossible
+from processors.seed import RulesOfAnotherAccount, keychain_of
+from schemas.amounts import Koinu, format_amount
+from schemas.rejections import Malformed
+from schemas.settings import Settings
+from streams import logs
+from streams.node.client import Node, NodeFault, endpoint_of
+from streams.payer import housework, restoring
+from streams.payer.housework import Forecast, NotOrdered
+from streams.payer.office import BLOCKS_TO_WAIT, Desk, Limits
+from streams.payer.process import run_payer
+from streams.secrets import SecretFault
+
+
+class Kept(Amount):
+    """DOGE that stay; none may."""
+
+    def convert(self, value: Any, param: Parameter | None, ctx: Context | None) -> Koinu:
+        """Zero is an amount here."""
+        return (
+            Koinu(0)
+            if str(value) in ("0", "0.0", "0.00000000")
+            else super().convert(value, param, ctx)
+        )
+
+
+#: What keeps the payer from starting, or an order from being given; each text says what to do.
+_FAULTS = (
+    AccountKeyUnusable,
+    FeesImpossible,
+    RulesOfAnotherAccount,
+    SchemaMismatchError,
+    SecretFault,
+    NotOrdered,
+)
+
+
+@click.group(invoke_without_command=True)
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the probe; WALLET_PAYER_PORT.")
+@click.pass_context
+def command(ctx: click.Context, port: int | None) -> None:
+    """Pay withdrawals until SIGTERM: claim, reserve, sign, send, confirm.
+
+    The one process that reads the account's private key, from AWS Secrets Manager
+    (WALLET_ACCOUNT_SECRET), once. One payer pays; a second one waits, and takes over when the
+    first ends. It serves /healthz, /readyz and /metrics on its own port.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    settings = Settings.from_environ()
+    if port is not None:
+        settings = msgspec.structs.replace(settings, payer_port=port)
+    logs.configure("payer", settings.log_level)
+    with _explained():
+        run_payer(settings, announce=click.echo)
+
+
+_dry_run = click.option(
+    "--dry-run", is_flag=True, help="Reserve nothing; tell what would be done, and what it costs."
+)
+_yes = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+@command.command("consolidate")
+@click.option(
+    "--below",
+    type=Amount(),
+    default="1000",
+    show_default=True,
+    help="Coins of less DOGE than this.",
+)
+@click.option(
+    "--inputs",
+    type=click.IntRange(2, 600),
+    default=housework.INPUTS_MAX,
+    show_default=True,
+    help="Most coins in one transaction.",
+)
+@click.option("--at-any-rate", is_flag=True, help="Also while fees are higher than the floor.")
+@_dry_run
+@_yes
+def consolidate(below: Koinu, inputs: int, at_any_rate: bool, dry_run: bool, yes: bool) -> None:
+    """Join many small coins into one of our own, while fees are low.
+
+    A payment from few coins is smaller and so cheaper than one from many. The payer that runs
+    signs and sends it; its fee is in the books once it is confirmed.
+    """
+    with _desk() as (desk, rate):
+        floor = desk.limits.policy.rate
+        if rate > floor and not at_any_rate:
+            raise click.ClickException(
+                f"fees are {format_amount(rate)} DOGE for 1,000 bytes now, above the floor of "
+                f"{format_amount(floor)}: wait, or say --at-any-rate"
+            )
+
+        def order(dry: bool) -> Forecast:
+            return housework.consolidate(
+                desk, below=below, rate=rate, inputs_max=inputs, dry_run=dry
+            )
+
+        _give(order(True), None if dry_run else order, yes=yes)
+
+
+@command.command("sweep")
+@click.option("--to", "address", required=True, metavar="ADDRESS", help="Of cold storage.")
+@click.option(
+    "--keep", type=Kept(), required=True, help="The ceiling: DOGE that stay in the hot wallet."
+)
+@_dry_run
+@_yes
+def sweep(address: str, keep: Koinu, dry_run: bool, yes: bool) -> None:
+    """Move what is in the hot wallet over a ceiling to cold storage.
+
+    What withdrawals wait for stays too. The payer that runs signs and sends it; once it is
+    confirmed, the books have the move (chain to cold) and the fee.
+    """
+    with _desk() as (desk, rate):
+
+        def order(dry: bool) -> Forecast:
+            return housework.sweep(desk, address=address, keep=keep, rate=rate, dry_run=dry)
+
+        _give(order(True), None if dry_run else order, yes=yes)
+
+
+@command.command("watch-change")
+@click.argument("count", type=click.IntRange(1, 1_000_000))
+def watch_change(count: int) -> None:
+    """Watch the first COUNT change addresses again, after the chain's tables were lost.
+
+    Deposit addresses come back from the log; those that change was paid to, from the key alone.
+    Do this before the watcher starts again from the birthday, and take more than were ever used:
+    one for each payment that was made.
+    """
+    with _desk() as (desk, _):
+        first, end = restoring.watch_change(desk, count)
+    if first == end:
+        click.echo(f"all of the first {count:,} are watched already")
+    else:
+        click.echo(f"change addresses {first:,} to {end - 1:,} are watched")
+
+
+@contextmanager
+def _desk() -> Iterator[tuple[Desk, int]]:
+    """A desk of the payer's role, and the rate of fees now."""
+    settings = Settings.from_environ()
+    settings.require("payer_database_url", "account_xpub")
+    with _explained(), closing(opened(settings.payer_database_url)) as connection:
+        require_schema(connection)
+        desk = Desk(
+            connection=connection, limits=Limits.of(settings), keychain=keychain_of(settings)
+        )
+        yield desk, desk.limits.policy.rate_for(_estimate(settings))
+
+
+def _estimate(settings: Settings) -> int | None:
+    if not settings.node_url:
+        return None
+    try:
+        with closing(Node(endpoint_of(settings))) as node:
+            return node.fee_rate(BLOCKS_TO_WAIT)
+    except NodeFault as fault:
+        click.echo(f"the node was not asked for its fees: {fault}", err=True)
+        return None
+
+
+def _give(forecast: Forecast, order: Callable[[bool], Forecast] | None, *, yes: bool) -> None:
+    for line in _told(forecast):
+        click.echo(line)
+    if order is None:
+        click.echo("dry run: nothing is reserved")
+        return
+    if not yes:
+        click.confirm("Order it?", abort=True, err=True)
+    click.echo(f"ordered as payout {order(False).payout_id}; the payer signs and sends it")
+
+
+def _told(forecast: Forecast) -> Iterator[str]:
+    yield f"coins:     {forecast.coins} of {format_amount(forecast.total)} DOGE together"
+    if forecast.moved:
+        yield f"to cold:   {format_amount(forecast.moved)} DOGE"
+    yield f"comes back: {format_amount(forecast.returned)} DOGE"
+    yield (
+        f"fee:       {format_amount(forecast.fee)} DOGE for at most {forecast.size:,} bytes, at "
+        f"{format_amount(forecast.rate)} DOGE for 1,000"
+    )
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Known faults in one line."""
+    try:
+        yield
+    except Malformed as fault:
+        raise click.ClickException(f"WALLET_FEE_*: {fault.detail}") from None
+    except _FAULTS as fault:
+        raise click.ClickException(str(fault)) from None

@@ -1,0 +1,64 @@
+"""``wallet status``: what runs of the wallet of this folder, and whether it is ready."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+from rich.table import Table
+
+from api.console import standard_output
+from api.home import Endpoints, leftovers, read_endpoints, supervisor_pid
+from schemas.settings import Settings
+from streams.local.process import accepts, recorded
+from streams.local.supervisor import answers
+
+
+@click.command("status")
+def command() -> None:
+    """Tell what runs, where, and whether it is ready. Exits with 1 if something is not."""
+    home = Path(Settings.from_environ().home).resolve()
+    pid, endpoints = supervisor_pid(home), read_endpoints(home)
+    if pid is None:
+        left = leftovers(home)
+        if left:
+            click.echo(
+                f"`wallet up` was killed, and left {', '.join(left)} running: "
+                "`wallet up` goes on from there, `wallet down` stops them"
+            )
+        else:
+            click.echo(f"nothing of {home} runs: `wallet up` starts it")
+        sys.exit(1)
+    if endpoints is None:
+        click.echo(f"`wallet up` (pid {pid}) is starting or stopping")
+        sys.exit(1)
+    sys.exit(0 if _show(home, endpoints) else 1)
+
+
+def _show(home: Path, endpoints: Endpoints) -> bool:
+    """Print a line a process; whether all of them are ready."""
+    database = urlsplit(endpoints.database)
+    broker_host, _, broker_port = endpoints.broker.partition(",")[0].rpartition(":")
+    rows = [("API", "api", endpoints.api, answers(f"{endpoints.api}/readyz"))]
+    for name in ("worker", "watcher", "payer"):
+        metrics: str = getattr(endpoints, f"{name}_metrics")
+        if metrics:
+            address = metrics.removesuffix("/metrics")
+            rows.append((name, name, address, answers(f"{address}/readyz")))
+    rows.append(("broker", "kafka", endpoints.broker, accepts(int(broker_port), broker_host)))
+    place = f"{database.hostname}:{database.port}{database.path}"
+    reached = accepts(database.port or 5432, database.hostname or "127.0.0.1")
+    rows.append(("database", "postgres", place, reached))
+    if endpoints.node:
+        node = urlsplit(endpoints.node)
+        reached = accepts(node.port or 22555, node.hostname or "127.0.0.1")
+        rows.append(("node", "node", endpoints.node, reached))
+    table = Table("process", "pid", "address", "state", box=None)
+    for name, file, address, ready in rows:
+        process = recorded(home / "run" / f"{file}.pid")
+        pid = "elsewhere" if process is None else str(process.pid)
+        table.add_row(name, pid, address, "ready" if ready else "not ready")
+    standard_output().print(table)
+    return all(ready for *_, ready in rows)

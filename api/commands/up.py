@@ -1,0 +1,181 @@
+"""``wallet up``: the whole wallet on this machine, by one command."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from api.home import Endpoints, only_one, read_endpoints
+from api.local import LocalWallet
+from schemas.commands import CommandType, OpenWallet
+from schemas.envelope import encode_command
+from schemas.settings import Settings
+from streams.local.keys import Ports
+from streams.local.progress import OnConsole
+
+_GLANCE_SECONDS: Final = 0.1
+
+_Port = click.IntRange(1, 65535)
+
+
+@click.command("up")
+@click.option("--detach", is_flag=True, help="Return once it runs; `wallet down` stops it.")
+@click.option("--api-port", type=_Port, help="Where the API listens (8003).")
+@click.option("--broker-port", type=_Port, help="Where the broker listens; kept for next time.")
+@click.option("--database-port", type=_Port, help="Where the database listens; kept as well.")
+@click.option("--node-port", type=_Port, help="Where the Dogecoin node listens; kept as well.")
+@click.option("--aws-port", type=_Port, help="Where the AWS emulator listens; kept as well.")
+@click.option(
+    "--block-seconds",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Time between two blocks of the local chain; 0 mines by `wallet chain mine` alone.",
+)
+def command(
+    detach: bool,
+    api_port: int | None,
+    broker_port: int | None,
+    database_port: int | None,
+    node_port: int | None,
+    aws_port: int | None,
+    block_seconds: float,
+) -> None:
+    """Start the whole wallet on this machine, and wait until all of it is ready.
+
+    That is a database, a broker, a small Dogecoin node with a chain of its own, an AWS emulator
+    that keeps the key, and our processes: worker, API, watcher and payer.
+
+    Data, keys and logs stay in .wallet (WALLET_HOME). A database, a broker or a node of your own is
+    used where WALLET_DATABASE_URL, WALLET_KAFKA_BOOTSTRAP_SERVERS or WALLET_NODE_URL names it.
+    Ctrl-C stops everything.
+    """
+    settings = Settings.from_environ()
+    if api_port is not None:
+        settings = msgspec.structs.replace(settings, api_port=api_port)
+    home = Path(settings.home).resolve()
+    if detach:
+        sys.exit(_detached(home, sys.argv[2:]))
+    asked = Ports(
+        database=database_port or 0,
+        broker=broker_port or 0,
+        node=node_port or 0,
+        aws=aws_port or 0,
+    )
+    with only_one(home):
+        _run(LocalWallet(home, settings, OnConsole(), asked, block_seconds), home)
+
+
+def _run(wallet: LocalWallet, home: Path) -> None:
+    """Start, watch until SIGINT or SIGTERM, stop; a signal during the start stops what runs."""
+    # SIGINT too: a shell has its background jobs ignore it, which Python would leave so.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    ready = False
+    try:
+        click.echo(_summary(wallet.start(), home))
+        ready = True
+        wallet.watch()
+    except KeyboardInterrupt:
+        if not ready:
+            click.echo("interrupted while it was starting", err=True)
+            raise SystemExit(130) from None
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        started = time.monotonic()
+        click.echo("stopping …")
+        wallet.stop()
+        click.echo(f"stopped in {time.monotonic() - started:.1f} s; the data stays in {home}")
+
+
+def _detached(home: Path, arguments: list[str]) -> int:
+    """Run the same command in a session of its own; show what it says until it is ready."""
+    log = home / "logs" / "up.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    argv = [sys.executable, "-m", "api.cli", "up"]
+    argv += [argument for argument in arguments if argument != "--detach"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    with log.open() as said:
+        while True:
+            code = process.poll()
+            endpoints = read_endpoints(home)
+            ready = endpoints is not None and endpoints.pid == process.pid
+            click.echo(said.read(), nl=False)
+            if code is not None:
+                return code
+            if ready:
+                break
+            time.sleep(_GLANCE_SECONDS)
+    click.echo(f"\nIt runs in the background (pid {process.pid}); `wallet down` stops it.")
+    return 0
+
+
+def _summary(endpoints: Endpoints, home: Path) -> str:
+    """What a newcomer needs: addresses, tokens, and three lines to paste."""
+    python = Path(sys.executable)
+    command = encode_command(
+        CommandType.OPEN_WALLET,
+        user_id=endpoints.user_id,
+        idempotency_key=f"hello-{endpoints.pid}",
+        data=OpenWallet(),
+        issuer="a newcomer",
+        issued_at=datetime.now(UTC),
+        id="hello",
+    )
+    return f"""
+The wallet runs; everything it keeps is in {home}
+
+  API            {endpoints.api}
+  broker         {endpoints.broker}
+  database       {endpoints.database}
+  node           {endpoints.node or "none"}
+  user           {endpoints.user_id}
+  user token     {endpoints.user_token}
+  service token  {endpoints.service_token}
+
+A client, a producer and a consumer to paste:
+
+curl -H 'Authorization: Bearer {endpoints.user_token}' {endpoints.api}/api/v1/wallet/balance
+
+{_producer(python, endpoints, command.decode())}
+
+{_consumer(python, endpoints)}
+
+Ctrl-C stops it (detached: `wallet down`).
+"""
+
+
+def _producer(python: Path, endpoints: Endpoints, command: str) -> str:
+    return (
+        f"{python} -c 'from confluent_kafka import Producer; "
+        f'p = Producer({{"bootstrap.servers": "{endpoints.broker}", "acks": "all", '
+        '"partitioner": "murmur2_random"}); '
+        f'p.produce("wallet.commands.users", key="{endpoints.user_id}", value="""{command}"""); '
+        "p.flush()'"
+    )
+
+
+def _consumer(python: Path, endpoints: Endpoints) -> str:
+    return (
+        f"{python} -c 'from confluent_kafka import Consumer; "
+        f'c = Consumer({{"bootstrap.servers": "{endpoints.broker}", "group.id": "look", '
+        '"auto.offset.reset": "earliest", "isolation.level": "read_committed"}); '
+        'c.subscribe(["wallet.events"]); '
+        "[print(m.value().decode()) for m in iter(lambda: c.poll(10), None) if not m.error()]'"
+    )

@@ -1,0 +1,1 @@
+"""Measures the bars of the project, each against its baseline in the same run: ``make bench``."""

@@ -1,0 +1,1 @@
+"""What PostgreSQL remembers: tables, migrations, and the functions that read and write batches."""

@@ -1,0 +1,180 @@
+"""The chain as the watcher keeps it: its state, its blocks, the scripts that are ours.
+
+Rows of the active chain carry their block. Everything about one block is written in one
+transaction of the caller's; what it brings to us stands in ``db.chain_blocks``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from db.engine import Connection, Cursor
+from db.plain import octets, use_plain_values
+
+#: One number for the advisory lock of the one follower: "watch" in ASCII.
+WATCHER_LOCK: Final = 0x7761746368
+
+
+class State(NamedTuple):
+    """What is followed."""
+
+    genesis_hash: str
+    birthday_height: int
+    node_height: int
+    halted: str | None
+
+
+class NewAddress(NamedTuple):
+    """An address that was given to a user and is not watched yet."""
+
+    address: str
+    user_id: str
+    account_key: str
+    derivation_index: int
+
+
+class Watched(NamedTuple):
+    """A script that is ours; change is no user's."""
+
+    public_key_hash: bytes
+    address: str
+    user_id: str | None
+
+
+def lead(connection: Connection) -> bool:
+    """Become the one follower, for as long as the connection lives; False while another one is.
+
+    All that a follower writes goes over the connection that holds the lock: who loses one loses
+    both. From here on it takes the arrays of ``db.plain``.
+    """
+    use_plain_values(connection)
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (WATCHER_LOCK,)).fetchone()
+    return row is not None and bool(row[0])
+
+
+# ---------------------------------------------------------------------- state
+
+
+def read_state(cursor: Cursor) -> State | None:
+    """What is followed; None before the first start."""
+    cursor.execute("SELECT genesis_hash, birthday_height, node_height, halted FROM chain_state")
+    row = cursor.fetchone()
+    return None if row is None else State(*row)
+
+
+def begin(cursor: Cursor, genesis_hash: str, birthday_height: int) -> None:
+    """Say once what is followed, and from which height on."""
+    cursor.execute(
+        "INSERT INTO chain_state (genesis_hash, birthday_height) VALUES (%s, %s)",
+        (genesis_hash, birthday_height),
+    )
+
+
+def note_node_height(cursor: Cursor, height: int) -> None:
+    """The node's own height, for whoever asks how far behind we are."""
+    cursor.execute(
+        "UPDATE chain_state SET node_height = %s, updated_at = now() WHERE node_height <> %s",
+        (height, height),
+    )
+
+
+def halt(cursor: Cursor, reason: str) -> None:
+    """Follow nothing until an operator has looked."""
+    cursor.execute("UPDATE chain_state SET halted = %s, updated_at = now()", (reason,))
+
+
+def resume(cursor: Cursor) -> None:
+    """An operator has looked."""
+    cursor.execute("UPDATE chain_state SET halted = NULL, updated_at = now()")
+
+
+# ---------------------------------------------------------------------- blocks
+
+
+def tip(cursor: Cursor) -> tuple[int, str] | None:
+    """Height and hash of the highest block that was followed; None before the first."""
+    cursor.execute("SELECT height, hash FROM blocks WHERE active ORDER BY height DESC LIMIT 1")
+    row = cursor.fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+def newest_hashes(cursor: Cursor, count: int) -> list[str]:
+    """Our chain's hashes from the tip downwards."""
+    cursor.execute("SELECT hash FROM blocks WHERE active ORDER BY height DESC LIMIT %s", (count,))
+    return [row[0] for row in cursor]
+
+
+def activate(cursor: Cursor, block_hash: str, height: int, previous: str, seconds: int) -> None:
+    """Put a block, new or one that was undone, on top; ``seconds`` is the miner's time.
+
+    Two blocks at one height are refused by the database (``blocks_active_height``).
+    """
+    cursor.execute(
+        "INSERT INTO blocks (hash, height, previous_hash, time, active)"
+        " VALUES (%s, %s, %s, %s, true)"
+        " ON CONFLICT (hash) DO UPDATE SET active = true, followed_at = now()",
+        (block_hash, height, previous, datetime.fromtimestamp(seconds, UTC)),
+    )
+
+
+def deactivate(cursor: Cursor, block_hash: str) -> None:
+    """Take the tip off."""
+    cursor.execute("UPDATE blocks SET active = false WHERE hash = %s AND active", (block_hash,))
+
+
+# ---------------------------------------------------------------------- scripts
+
+
+def new_addresses(cursor: Cursor, limit: int) -> list[NewAddress]:
+    """Addresses given to users since the last look, of every account, in the order of their index.
+
+    Indices of an account are given out under a lock and so commit in order: above the highest one
+    that is watched stand all that are new.
+    """
+    cursor.execute(
+        """
+        SELECT d.address, d.user_id::text, d.account_key, d.derivation_index
+          FROM address_counters c
+          JOIN deposit_addresses d ON d.account_key = c.account_key AND d.chain = 0
+           AND d.derivation_index > coalesce(
+                   (SELECT max(w.derivation_index) FROM watched_scripts w
+                     WHERE w.account_key = c.account_key AND w.chain = 0), -1)
+         ORDER BY d.account_key, d.derivation_index
+         LIMIT %s
+        """,
+        (limit,),
+    )
+    return [NewAddress(*row) for row in cursor]
+
+
+def watch(cursor: Cursor, addresses: Sequence[tuple[bytes, NewAddress]]) -> None:
+    """Watch addresses from here on, each by its public key's hash."""
+    cursor.execute(
+        """
+        INSERT INTO watched_scripts
+               (public_key_hash, address, user_id, account_key, chain, derivation_index)
+        SELECT n.hash, n.address, n.user_id, n.account_key, 0, n.index
+          FROM unnest(%s::bytea[], %s::text[], %s::uuid[], %s::text[], %s::bigint[])
+               n (hash, address, user_id, account_key, index)
+        """,
+        (
+            [key for key, _ in addresses],
+            [new.address for _, new in addresses],
+            [new.user_id for _, new in addresses],
+            [new.account_key for _, new in addresses],
+            [new.derivation_index for _, new in addresses],
+        ),
+    )
+
+
+def watched_among(cursor: Cursor, public_key_hashes: Sequence[bytes]) -> dict[bytes, Watched]:
+    """Those of the hashes that are ours."""
+    cursor.execute(
+        "SELECT public_key_hash, address, user_id::text FROM watched_scripts"
+        " WHERE public_key_hash = ANY(%s::bytea[])",
+        (octets(public_key_hashes),),
+        binary=True,
+    )
+    return {row[0]: Watched(*row) for row in cursor}

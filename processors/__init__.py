@@ -1,0 +1,1 @@
+"""What a command does: pure decisions, and the one impure file that applies them."""

@@ -1,0 +1,1 @@
+"""Pure Dogecoin: networks, addresses and their derivation."""

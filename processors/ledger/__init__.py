@@ -1,0 +1,1 @@
+"""Pure decisions about money, one file a noun."""

@@ -1,0 +1,53 @@
+"""The decision on the rules: fees, limits and confirmations that hold from here on."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import msgspec
+
+from processors.ledger.model import Acceptance, Books, Decision, Notice, Refusal, Request
+from schemas.amounts import KOINU_MAX
+from schemas.commands import SetRules
+from schemas.events import EventType, RulesResult
+from schemas.records import Tier
+from schemas.rejections import Rejection
+
+
+def set_rules(request: Request, data: SetRules, books: Books) -> Decision:
+    """The next version of the rules; network and account stay those of the settings."""
+    fault = _fault_of(data)
+    if fault is not None:
+        return Refusal(Rejection.RULES_INVALID, fault)
+    rules = msgspec.structs.replace(
+        books.rules,
+        version=books.rules.version + 1,
+        escrow_fee_basis_points=data.escrow_fee_basis_points,
+        withdrawal_fee=int(data.withdrawal_fee),
+        withdrawal_minimum=int(data.withdrawal_minimum),
+        withdrawal_maximum=int(data.withdrawal_maximum),
+        deposit_minimum=int(data.deposit_minimum),
+        confirmations=tuple(
+            Tier(int(tier.exposure), tier.confirmations) for tier in data.confirmations
+        ),
+    )
+    result = RulesResult(version=rules.version)
+    notice = Notice(request.user_id, EventType.RULES_CHANGED, result)
+    return Acceptance((notice,), records=(rules,))
+
+
+def _fault_of(data: SetRules) -> str | None:
+    """The first contradiction, as a sentence that says what to change."""
+    if data.withdrawal_minimum > data.withdrawal_maximum:
+        return "The minimum of a withdrawal is over its maximum."
+    if data.withdrawal_maximum + data.withdrawal_fee > KOINU_MAX:
+        return "The maximum of a withdrawal and its fee together are over 63 bits of koinu."
+    tiers = data.confirmations
+    if not tiers or tiers[0].exposure != 0:
+        return "The first tier of confirmations must start at an exposure of 0."
+    for lower, higher in pairwise(tiers):
+        if higher.exposure <= lower.exposure:
+            return "The tiers' exposures must rise from one tier to the next."
+        if higher.confirmations < lower.confirmations:
+            return "The tiers' confirmations must not fall as the exposure rises."
+    return None

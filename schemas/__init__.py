@@ -1,0 +1,1 @@
+"""The contract: amounts, addresses, commands, events, rejections, topics and settings. Pure."""

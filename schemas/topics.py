@@ -1,0 +1,95 @@
+"""The topics as data: who may write what where, and how each is kept."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+from schemas.settings import Settings
+
+
+class CommandTopic(IntEnum):
+    """The command topics by the code that ids carry."""
+
+    SERVICES = 0
+    USERS = 1
+    TREASURY = 2
+
+
+COMMAND_TOPIC_NAMES: Final = {
+    CommandTopic.SERVICES: "wallet.commands",
+    CommandTopic.USERS: "wallet.commands.users",
+    CommandTopic.TREASURY: "wallet.commands.treasury",
+}
+EVENTS: Final = "wallet.events"
+BATCHES: Final = "wallet.batches"
+DEAD_LETTERS: Final = "wallet.commands.dead-letter"
+EVENT_DEAD_LETTERS: Final = "wallet.events.dead-letter"
+ALERTS: Final = "wallet.alerts"
+
+#: Largest value of a command's record.
+RECORD_MAX_BYTES: Final = 16 * 1024
+
+#: Command and batch topics are the book of what was asked: kept for ever, stamped by the broker.
+_BOOK: Final = {
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
+    "cleanup.policy": "delete",
+    "message.timestamp.type": "LogAppendTime",
+}
+_WEEK: Final = {"retention.ms": str(7 * 86_400_000), "cleanup.policy": "delete"}
+
+
+#: A command that was acknowledged is on disk, where no other replica holds it. All else can be
+#: published again: from the outbox, by `wallet events repair`.
+SINGLE_COPY: Final = {"flush.messages": "1"}
+
+
+class TopicDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """One topic: its logical name, who writes and reads it, and its settings on the broker."""
+
+    name: str
+    written_by: str
+    read_by: str
+    config: dict[str, str]
+    #: None: as many as the command topics.
+    partitions: int | None = None
+
+
+TOPICS: Final = (
+    TopicDefinition(
+        name=COMMAND_TOPIC_NAMES[CommandTopic.SERVICES],
+        written_by="marketplace services, and the API for them",
+        read_by="worker",
+        config=_BOOK,
+    ),
+    TopicDefinition(
+        name=COMMAND_TOPIC_NAMES[CommandTopic.USERS],
+        written_by="the API for an authenticated user",
+        read_by="worker",
+        config=_BOOK,
+    ),
+    TopicDefinition(
+        name=COMMAND_TOPIC_NAMES[CommandTopic.TREASURY],
+        written_by="watcher, payer and operators",
+        read_by="worker",
+        config=_BOOK,
+    ),
+    TopicDefinition(name=EVENTS, written_by="worker", read_by="anyone", config=_WEEK),
+    TopicDefinition(name=BATCHES, written_by="worker", read_by="rebuild, doctor", config=_BOOK),
+    TopicDefinition(name=DEAD_LETTERS, written_by="worker", read_by="operators", config=_WEEK),
+    TopicDefinition(
+        name=EVENT_DEAD_LETTERS, written_by="bridge", read_by="operators", config=_WEEK
+    ),
+    TopicDefinition(
+        name=ALERTS, written_by="views, worker", read_by="operators", config=_WEEK, partitions=1
+    ),
+)
+
+
+def topic_name(settings: Settings, logical: str | CommandTopic) -> str:
+    """The name on the broker of a logical topic."""
+    name = COMMAND_TOPIC_NAMES[logical] if isinstance(logical, CommandTopic) else logical
+    return settings.topic_prefix + name

@@ -1,0 +1,271 @@
+"""The bridge as a loop: reads events, sends them, and commits what AWS has acknowledged.
+
+One thread reads and decides; calls of AWS run beside it, several at a time, never two for one user.
+A crash at any point sends again what was not committed, under the same ids.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Final
+
+from schemas.settings import Settings
+from schemas.topics import EVENTS, topic_name
+from streams import metrics
+from streams.bridge.bus import Answer, Bus, Fate
+from streams.bridge.entries import COUNT_MAX, SIZE_MAX, Entry, Unreadable, entry_of
+from streams.bridge.letters import EventLetter, Letters
+from streams.bridge.schedule import Item, Schedule
+from streams.kafka.config import KafkaUnavailable
+from streams.kafka.follow import Followed, TopicMember
+from streams.kafka.produce import Delivery
+from streams.outages import Backoff
+from streams.probe import run_with_probe
+
+log = logging.getLogger(__name__)
+
+_READ_MAX: Final = 500
+_COMMIT_SECONDS: Final = 1.0
+_FIRST_REST_SECONDS: Final = 0.1
+_MOST_REST_SECONDS: Final = 10.0
+#: How long to wait for what may come, where there is something else to do, and where not.
+_GLANCE_SECONDS: Final = 0.005
+_IDLE_SECONDS: Final = 0.1
+
+Step = Callable[[str], None]
+
+
+class Load:
+    """What is sent of a record: its entry, or why there is none."""
+
+    __slots__ = ("entry", "fault", "value")
+
+    def __init__(self, value: bytes | None, source: str) -> None:
+        self.value = value
+        self.fault = ""
+        self.entry: Entry | None = None
+        try:
+            self.entry = entry_of(value, source)
+        except Unreadable as unreadable:
+            self.fault = str(unreadable)
+
+
+_Answered = tuple[list[Item[Load]], list[Answer]]
+
+
+class Bridge:
+    """One of the bridges; the group shares the partitions out among them."""
+
+    def __init__(
+        self, settings: Settings, *, skip_gone: bool = False, step: Step = lambda name: None
+    ) -> None:
+        """``skip_gone`` goes on where the topic has dropped events that were never read."""
+        self._settings = settings
+        self._step = step
+        self._bus = Bus(settings)
+        self._letters = Letters(settings)
+        self._member = TopicMember(
+            settings,
+            topic_name(settings, EVENTS),
+            settings.topic_prefix + settings.bridge_group,
+            on_revoked=self._revoked,
+            skip_gone=skip_gone,
+        )
+        self._calls = ThreadPoolExecutor(settings.bridge_calls, thread_name_prefix="bridge")
+        self._answers: queue.SimpleQueue[_Answered] = queue.SimpleQueue()
+        self._schedule = Schedule[Load]()
+        self._under_way = 0
+        self._committed: dict[int, int] = {}
+        self._commit_due = 0.0
+        self._paused = False
+        self._stopping = Event()
+        self._backoff = Backoff()
+        self._bus_fault: str | None = None
+        self._broker_fault: str | None = None
+
+    def run(self) -> None:
+        """Send events until ``stop``; raises ``RecordsGone``."""
+        try:
+            while not self._stopping.is_set():
+                self.round()
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        """End once the calls under way are answered; safe to call from a signal handler."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Commit what is acknowledged, and let go of the servers."""
+        self._revoked()
+        self._calls.shutdown()
+        self._member.close()
+        self._letters.close()
+
+    def fault(self) -> str | None:
+        """What keeps events from arriving, or None."""
+        if self._broker_fault is not None:
+            return self._broker_fault
+        if self._bus_fault is not None:
+            return self._bus_fault
+        return None if self._member.joined else "joining the group"
+
+    def round(self) -> None:
+        """Take answers in, send what may go, read what came, commit what is acknowledged."""
+        try:
+            self._take_answers()
+            self._schedule.wake(time.monotonic())
+            self._send()
+            self._read()
+            if time.monotonic() >= self._commit_due:
+                self._commit()
+            self._broker_fault = None
+            self._backoff.reset()
+        except KafkaUnavailable as away:
+            self._broker_fault = f"broker is away: {away}"
+            log.warning("outage", extra={"cause": str(away)})
+            self._stopping.wait(self._backoff.next())
+
+    # ------------------------------------------------------------------ in
+
+    def _read(self) -> None:
+        room = self._settings.bridge_buffer - len(self._schedule)
+        if room <= 0 and not self._paused:
+            self._member.pause()
+            self._paused = True
+        elif self._paused and room > self._settings.bridge_buffer // 2:
+            self._member.resume()
+            self._paused = False
+        if self._paused:
+            # Polling keeps the membership alive; there is nothing to come.
+            self._add(self._member.poll(1, 0))
+            self._wait_for_answer()
+            return
+        busy = self._under_way > 0
+        most = max(1, min(room, _READ_MAX))
+        self._add(self._member.poll(most, _GLANCE_SECONDS if busy else _IDLE_SECONDS))
+
+    def _add(self, records: Sequence[Followed]) -> None:
+        for record in records:
+            load = Load(record.value, self._settings.event_source)
+            # An event's key is its user; what has none waits for nobody.
+            user = (record.key or b"%d" % record.offset).decode(errors="replace")
+            size = 0 if load.entry is None else load.entry.size
+            self._schedule.add(Item(record.partition, record.offset, user, size, load))
+
+    # ------------------------------------------------------------------ out
+
+    def _send(self) -> None:
+        while self._under_way < self._settings.bridge_calls:
+            items = self._schedule.take(COUNT_MAX, SIZE_MAX)
+            if not items:
+                return
+            self._under_way += 1
+            self._calls.submit(self._put, items)
+
+    def _put(self, items: list[Item[Load]]) -> None:
+        """In a thread of the pool: one call, whose answers go to the loop, whatever happens."""
+        answers = [Answer(Fate.LATER, "the bridge itself failed")] * len(items)
+        try:
+            self._step("sending")
+            sent = [item.load.entry for item in items if item.load.entry is not None]
+            told = iter(self._bus.put(sent) if sent else ())
+            answers = [
+                Answer(Fate.NEVER, item.load.fault) if item.load.entry is None else next(told)
+                for item in items
+            ]
+            self._step("sent")
+        finally:
+            self._answers.put((items, answers))
+
+    def _take_answers(self) -> None:
+        while not self._answers.empty():
+            self._settle(*self._answers.get())
+
+    def _wait_for_answer(self) -> None:
+        try:
+            self._settle(*self._answers.get(timeout=_IDLE_SECONDS))
+        except queue.Empty:
+            return
+
+    def _settle(self, items: list[Item[Load]], answers: list[Answer]) -> None:
+        self._under_way -= 1
+        for item, answer in zip(items, answers, strict=True):
+            match answer.fate:
+                case Fate.DELIVERED:
+                    self._bus_fault = None
+                    self._schedule.acknowledge(item)
+                    metrics.BRIDGED.labels("delivered").inc()
+                case Fate.LATER:
+                    self._rest(item, answer.reason)
+                case Fate.NEVER:
+                    self._set_apart(item, answer.reason)
+
+    def _rest(self, item: Item[Load], reason: str) -> None:
+        if self._bus_fault != reason:
+            log.warning("not delivered, trying again", extra={"cause": reason})
+        self._bus_fault = reason
+        metrics.BRIDGED.labels("retried").inc()
+        wait = min(_FIRST_REST_SECONDS * 2.0 ** min(item.tries, 20), _MOST_REST_SECONDS)
+        wait *= random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
+        self._schedule.rest(item, time.monotonic() + wait)
+
+    def _set_apart(self, item: Item[Load], reason: str) -> None:
+        """A dead letter first; the event is done with once that is on its topic."""
+        log.error(
+            "EventBridge can never take this event",
+            extra={"partition": item.partition, "offset": item.offset, "cause": reason},
+        )
+        self._under_way += 1
+
+        def told(delivery: Delivery) -> None:
+            if delivery.error is None:
+                metrics.BRIDGED.labels("dead_letters").inc()
+                self._answers.put(([item], [Answer(Fate.DELIVERED)]))
+            else:
+                cause = f"its dead letter is not written: {delivery.error}"
+                self._answers.put(([item], [Answer(Fate.LATER, cause)]))
+
+        letter = EventLetter(
+            reason=reason, partition=item.partition, offset=item.offset, value=item.load.value
+        )
+        self._letters.write(item.user, letter, told)
+
+    # ------------------------------------------------------------------ offsets
+
+    def _commit(self) -> None:
+        self._commit_due = time.monotonic() + _COMMIT_SECONDS
+        offsets = self._schedule.next_offsets()
+        moved = {p: offset for p, offset in offsets.items() if self._committed.get(p) != offset}
+        self._member.commit(moved)
+        self._committed.update(moved)
+        metrics.BRIDGE_HELD.set(len(self._schedule))
+        ends = self._member.ends()
+        metrics.BRIDGE_LAG.set(sum(max(ends[p] - o, 0) for p, o in offsets.items() if p in ends))
+
+    def _revoked(self) -> None:
+        """The partitions are somebody else's soon: whoever has them begins where we end."""
+        while self._under_way:
+            self._settle(*self._answers.get())
+        try:
+            self._commit()
+        except KafkaUnavailable as away:
+            log.warning("not committed, it will be sent again", extra={"cause": str(away)})
+        self._schedule = Schedule()
+        self._committed = {}
+        self._paused = False
+
+
+def run_bridge(
+    settings: Settings, *, skip_gone: bool = False, announce: Callable[[str], None]
+) -> None:
+    """Send events until SIGTERM or SIGINT; raises ``SettingsError`` and ``RecordsGone``."""
+    settings.require("kafka")
+    bridge = Bridge(settings, skip_gone=skip_gone)
+    run_with_probe(bridge, "bridge", settings.bridge_host, settings.bridge_port, announce)

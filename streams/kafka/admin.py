@@ -1,0 +1,172 @@
+"""What start-up and operators do with topics: create, describe, find their ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from confluent_kafka import (
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+
+from schemas.settings import Settings, SettingsError
+from schemas.topics import (
+    COMMAND_TOPIC_NAMES,
+    SINGLE_COPY,
+    TOPICS,
+    TopicDefinition,
+    topic_name,
+)
+from streams.kafka.config import KafkaUnavailable, client_config, finished
+
+
+class TopicFacts(NamedTuple):
+    """A topic as the broker has it."""
+
+    topic_id: str
+    partitions: int
+
+
+class IdsAsked:
+    """A question for the ids of topics that is on its way."""
+
+    def __init__(self, futures: Mapping[str, Any]) -> None:
+        self._futures = futures
+
+    def answer(self) -> dict[str, str] | None:
+        """The ids by name once they are there, else None; a topic that is gone is left out.
+
+        Raises ``KafkaUnavailable`` where the broker does not answer.
+        """
+        if not all(future.done() for future in self._futures.values()):
+            return None
+        return {
+            name: str(described.topic_id)
+            for name, future in self._futures.items()
+            if (described := _described(future)) is not None
+        }
+
+
+def _described(future: Any) -> Any | None:
+    """A topic's description; None where there is no such topic."""
+    try:
+        return future.result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise KafkaUnavailable(str(error)) from error
+
+
+class Admin:
+    """What operators and start-up do with topics and groups."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._admin = AdminClient(client_config(settings))
+
+    def topics(self, names: Sequence[str]) -> dict[str, TopicFacts]:
+        """Id and partition count of each topic that exists."""
+        futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=10.0)
+        facts = {}
+        for name, future in futures.items():
+            described = _described(future)
+            if described is not None:
+                facts[name] = TopicFacts(str(described.topic_id), len(described.partitions))
+        return facts
+
+    def ask_ids(self, names: Sequence[str]) -> IdsAsked:
+        """Ask for the ids of topics without waiting for the answer."""
+        return IdsAsked(
+            self._admin.describe_topics(TopicCollection(list(names)), request_timeout=5.0)
+        )
+
+    def create_topics(self, *, wait_seconds: float = 20.0) -> list[str]:
+        """Create what is missing; returns the names made. Raises on a wrong partition count."""
+        wanted = {topic_name(self._settings, topic.name): topic for topic in TOPICS}
+        present = self.topics(list(wanted))
+        for name, facts in present.items():
+            count = wanted[name].partitions or self._settings.partitions
+            if facts.partitions != count:
+                raise SettingsError(
+                    f"{name} has {facts.partitions} partitions, WALLET_PARTITIONS says {count}. "
+                    "The count is fixed for a topic's life: set it back."
+                )
+        missing = [
+            NewTopic(
+                name,
+                num_partitions=topic.partitions or self._settings.partitions,
+                replication_factor=self._settings.replication,
+                config=self._config(topic),
+            )
+            for name, topic in wanted.items()
+            if name not in present
+        ]
+        if missing:
+            for future in self._admin.create_topics(missing, operation_timeout=10.0).values():
+                finished(future)
+            self._await_topics(list(wanted), wait_seconds)
+        return [topic.topic for topic in missing]
+
+    def _config(self, topic: TopicDefinition) -> dict[str, str]:
+        alone = self._settings.replication == 1 and topic.name in COMMAND_TOPIC_NAMES.values()
+        return {**topic.config, **(SINGLE_COPY if alone else {})}
+
+    def _await_topics(self, names: list[str], wait_seconds: float) -> None:
+        deadline = time.monotonic() + wait_seconds
+        pause = threading.Event()
+        while not self._led(names):
+            if time.monotonic() > deadline:
+                raise KafkaUnavailable("the new topics do not show up; look at the broker's log")
+            pause.wait(0.1)
+
+    def _led(self, names: list[str]) -> bool:
+        """Whether every partition has a leader that answers."""
+        present = self.topics(names)
+        if len(present) < len(names):
+            return False
+        try:
+            for name, facts in present.items():
+                self.ends(name, range(facts.partitions))
+        except KafkaUnavailable:
+            return False
+        return True
+
+    def delete_topics(self, names: Sequence[str]) -> None:
+        """Delete topics; for tests and for operators who mean it."""
+        for future in self._admin.delete_topics(list(names), operation_timeout=10.0).values():
+            finished(future)
+
+    def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """The end of the log of each partition, as a read-committed reader sees it."""
+        return self._offsets(topic, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    def starts(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """The first offset that each partition still keeps."""
+        return self._offsets(topic, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+
+    def _offsets(self, topic: str, partitions: Iterable[int], spec: OffsetSpec) -> dict[int, int]:
+        request = {TopicPartition(topic, number): spec for number in partitions}
+        futures = self._admin.list_offsets(
+            request, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=10.0
+        )
+        return {place.partition: finished(future).offset for place, future in futures.items()}
+
+    def reachable(self, timeout_seconds: float = 2.0) -> bool:
+        """Whether a broker answers."""
+        try:
+            self._admin.list_topics(timeout=timeout_seconds)
+        except KafkaException:
+            return False
+        return True
+
+
+def create_topics(settings: Settings) -> list[str]:
+    """Create the wallet's topics where they are missing; returns the names made."""
+    return Admin(settings).create_topics()

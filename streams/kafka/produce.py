@@ -1,0 +1,256 @@
+"""Producers: a plain idempotent one, and one that publishes a batch in a transaction or not."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Producer as LibraryProducer
+
+from schemas.settings import Settings
+from streams.kafka.config import KafkaUnavailable, client_config
+
+log = logging.getLogger(__name__)
+
+#: Short, so that a successor need not wait long for the last transaction of a dead worker.
+TRANSACTION_TIMEOUT_MS: Final = 10_000
+#: One call of a transaction waits so long; without it the library waits for ever.
+_CALL_SECONDS: Final = 5.0
+
+#: Errors of a delivery after which the record certainly is not on the topic.
+_DEFINITE: Final = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._QUEUE_FULL,
+    }
+)
+
+
+class PublishRefused(Exception):
+    """A transaction was aborted: what it would have published is not there."""
+
+    def __init__(self, reason: str, *, fenced: bool) -> None:
+        super().__init__(reason)
+        #: The producer itself may not be used again.
+        self.fenced = fenced
+
+
+class Delivery(NamedTuple):
+    """What became of a record: its place, or an error and whether it may be there all the same."""
+
+    partition: int
+    offset: int
+    error: str | None
+    unknown: bool
+
+
+class Producer:
+    """A plain idempotent producer (``acks=all``) with a thread that serves its callbacks."""
+
+    def __init__(self, settings: Settings, *, linger_ms: float = 0, timeout_ms: int = 30_000):
+        self._producer = LibraryProducer(
+            client_config(
+                settings,
+                **{
+                    "client.id": f"wallet-producer-{uuid.uuid4().hex[:8]}",
+                    "acks": "all",
+                    "enable.idempotence": True,
+                    "partitioner": "murmur2_random",
+                    "linger.ms": linger_ms,
+                    "delivery.timeout.ms": timeout_ms,
+                },
+            )
+        )
+        self._closing = threading.Event()
+        self._poller = threading.Thread(target=self._serve, name="kafka-producer", daemon=True)
+        self._poller.start()
+
+    def send(
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes | None,
+        on_delivery: Callable[[Delivery], None] | None = None,
+        *,
+        partition: int = -1,
+    ) -> None:
+        """Queue a record; ``on_delivery`` is called from the producer's own thread.
+
+        Waits while the library's queue is full, so that a fast producer is slowed, not failed.
+        """
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            if on_delivery is not None:
+                on_delivery(_delivery_of(error, message))
+
+        while True:
+            try:
+                self._producer.produce(
+                    topic, value, key, partition, on_delivery=report if on_delivery else None
+                )
+                return
+            except BufferError:
+                self._producer.poll(0.05)
+
+    def flush(self, timeout_seconds: float = 30.0) -> int:
+        """Wait for what is queued; returns how many records are still under way."""
+        return int(self._producer.flush(timeout_seconds))
+
+    def close(self, timeout_seconds: float = 10.0) -> None:
+        """Send what is queued, then stop."""
+        self._producer.flush(timeout_seconds)
+        self._closing.set()
+        self._poller.join(timeout=2.0)
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            self._producer.poll(0.1)
+
+
+def _delivery_of(error: KafkaError | None, message: Message) -> Delivery:
+    if error is None:
+        return Delivery(message.partition() or 0, message.offset() or 0, None, False)
+    return Delivery(-1, -1, error.str(), error.code() not in _DEFINITE)
+
+
+class Outgoing(NamedTuple):
+    """A record to publish: logical topic resolved, key and value; partition -1 goes by the key."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    partition: int = -1
+
+
+class TransactionalProducer:
+    """Publishes records and the group's offsets in one Kafka transaction, or nothing of both."""
+
+    def __init__(self, settings: Settings, transactional_id: str) -> None:
+        self._producer = LibraryProducer(
+            client_config(
+                settings,
+                **{
+                    "client.id": transactional_id,
+                    "transactional.id": transactional_id,
+                    "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+                    "partitioner": "murmur2_random",
+                    # Records wait for the commit, which flushes them. Sent earlier they may meet a
+                    # partition that the broker has not yet added to the transaction, and the
+                    # library then spins: it took a whole core beside a busy broker.
+                    "linger.ms": 1_000,
+                    # Without these a transaction that meets the markers of the last one waits
+                    # 100 ms and more.
+                    "retry.backoff.ms": 2,
+                    "retry.backoff.max.ms": 20,
+                },
+            )
+        )
+        try:
+            self._producer.init_transactions(30.0)
+        except KafkaException as error:
+            raise KafkaUnavailable(str(error)) from error
+
+    def publish(
+        self,
+        records: Iterable[Outgoing],
+        offsets: Sequence[tuple[str, int, int]],
+        group_metadata: object,
+        *,
+        before_commit: Callable[[str], None] = lambda step: None,
+    ) -> None:
+        """``begin`` and ``commit`` in one call."""
+        self.begin(records)
+        self.commit(offsets, group_metadata, before_commit=before_commit)
+
+    def begin(self, records: Iterable[Outgoing]) -> None:
+        """Open a transaction and queue its records; they are sent while ``commit`` waits.
+
+        Call it from the thread that is busy: each record lets go of the interpreter's lock, and a
+        thread beside a busy one would wait for it five thousand times. Raises ``PublishRefused``.
+        """
+        try:
+            self._producer.begin_transaction()
+            for record in records:
+                self._produce(record)
+        except KafkaException as error:
+            raise self._abort(error) from error
+
+    def commit(
+        self,
+        offsets: Sequence[tuple[str, int, int]] = (),
+        group_metadata: object = None,
+        *,
+        before_commit: Callable[[str], None] = lambda step: None,
+    ) -> None:
+        """Commit the records and ``offsets`` (topic, partition, next offset) atomically.
+
+        Without offsets, as an operator's repair publishes, the group's stay as they are; offsets
+        are refused of whoever is no member (None), since the broker would take them unchecked.
+
+        Raises ``PublishRefused`` if the broker refused and the transaction was aborted. A commit
+        whose answer is lost is asked for again until the broker says what became of it.
+        """
+        producer = self._producer
+        positions = [TopicPartition(*offset) for offset in offsets]
+        try:
+            before_commit("produced")
+            if positions:
+                if group_metadata is None:
+                    raise KafkaException(
+                        KafkaError(KafkaError.UNKNOWN_MEMBER_ID, "no member of the group any more")
+                    )
+                self._insist(
+                    lambda: producer.send_offsets_to_transaction(
+                        positions, group_metadata, _CALL_SECONDS
+                    )
+                )
+            before_commit("offsets-sent")
+            self._insist(lambda: producer.commit_transaction(_CALL_SECONDS))
+        except KafkaException as error:
+            raise self._abort(error) from error
+
+    def _produce(self, record: Outgoing) -> None:
+        while True:
+            try:
+                self._producer.produce(record.topic, record.value, record.key, record.partition)
+                return
+            except BufferError:
+                self._producer.poll(0.05)
+
+    def _insist(self, call: Callable[[], object]) -> None:
+        """Repeat a call that the library declares safe to repeat, within the transaction's time."""
+        deadline = time.monotonic() + TRANSACTION_TIMEOUT_MS / 1000
+        while True:
+            try:
+                call()
+                return
+            except KafkaException as error:
+                if not error.args[0].retriable() or time.monotonic() > deadline:
+                    raise
+
+    def _abort(self, error: KafkaException) -> PublishRefused:
+        cause: KafkaError = error.args[0]
+        fenced = bool(cause.fatal())
+        if not fenced:
+            try:
+                self._insist(lambda: self._producer.abort_transaction(_CALL_SECONDS))
+            except KafkaException as second:
+                # Neither commit nor abort was answered: this producer's state is unknown, and only
+                # a new one, which fences it, can be trusted again.
+                log.warning("a transaction could not be aborted", extra={"error": str(second)})
+                fenced = True
+        return PublishRefused(f"{cause.name()}: {cause.str()}", fenced=fenced)
+
+    def close(self) -> None:
+        """Drop the producer; an open transaction of it is aborted by the broker's time-out."""
+        self._producer.purge()

@@ -1,0 +1,1 @@
+"""A database and a broker on this machine, so that two commands are enough to run the wallet."""

@@ -1,0 +1,57 @@
+"""What can be wrong with the local stack, each told in one line with the way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class StackError(Exception):
+    """The local stack cannot start or stop."""
+
+
+class PortTaken(StackError):
+    """Another process listens where a server of ours should."""
+
+    def __init__(self, port: int, server: str, option: str) -> None:
+        self.port = port
+        super().__init__(
+            f"port {port}, which the {server} needs, is taken by another process: "
+            f"stop that one, or give the {server} another with {option}"
+        )
+
+
+class HalfInitialised(StackError):
+    """A data directory is there, but what makes it usable is not."""
+
+    def __init__(self, directory: Path, missing: str) -> None:
+        self.directory = directory
+        super().__init__(
+            f"{directory} is half-initialised ({missing} is missing): restore it from a copy, "
+            f"or remove all of {directory.parent.parent} and start with empty books"
+        )
+
+
+class DidNotStart(StackError):
+    """A server ended, or did not answer in time, before it was ready."""
+
+    def __init__(self, server: str, why: str, log: Path) -> None:
+        tail = _tail(log)
+        super().__init__(
+            f"the {server} did not start ({why}); its log is {log}"
+            + (f", and ends: {tail}" if tail else "")
+        )
+
+
+class NotReady(StackError):
+    """A process of ours runs, and says what keeps it from working; no further start mends that."""
+
+    def __init__(self, server: str, reason: str) -> None:
+        super().__init__(f"the {server} runs, but is not ready: {reason}")
+
+
+def _tail(log: Path, lines: int = 3) -> str:
+    try:
+        text = log.read_text(errors="replace")
+    except OSError:
+        return ""
+    return " / ".join(line.strip() for line in text.splitlines()[-lines:] if line.strip())

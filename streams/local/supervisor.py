@@ -1,0 +1,167 @@
+"""Keeps processes running: starts them in order, starts again what ends, stops them in reverse."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Protocol
+
+from streams.local.errors import DidNotStart, NotReady, StackError
+from streams.local.process import alive, recorded, spawn, stop, wait_until
+
+_READY_SECONDS: Final = 60.0
+#: With the servers' four seconds after it, Ctrl-C has an end within ten.
+_DRAIN_SECONDS: Final = 5.0
+_WATCH_SECONDS: Final = 0.3
+
+#: What ends oftener than that in a minute has a fault that no further start will mend.
+_RESTARTS_MAX: Final = 5
+_RESTARTS_WINDOW_SECONDS: Final = 60.0
+
+
+class Runs(Protocol):
+    """Something that can be started, looked at and stopped."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    def start(self) -> None:
+        """Start it and return when it serves."""
+
+    def alive(self) -> bool:
+        """Whether it runs."""
+
+    def stop(self) -> None:
+        """Stop it in order, within seconds."""
+
+
+class Service:
+    """A process of ours: started as a command, ready when its address says so."""
+
+    def __init__(
+        self, name: str, argv: Sequence[str], *, home: Path, env: dict[str, str], ready_url: str
+    ) -> None:
+        self.name = name
+        self.ready_url = ready_url
+        self._argv = list(argv)
+        self._env = env
+        self._log = home / "logs" / f"{name}.log"
+        self._pid_file = home / "run" / f"{name}.pid"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and return when ``ready_url`` answers 200.
+
+        Raises ``NotReady`` if it runs and says why it is not; ``DidNotStart`` if it says nothing.
+        """
+        self.stop()
+        if (left := recorded(self._pid_file)) is not None:
+            stop(left, patience_seconds=_DRAIN_SECONDS)
+        self._process = spawn(self._argv, log=self._log, pid_file=self._pid_file, env=self._env)
+        if not wait_until(self._ready_or_ended, _READY_SECONDS):
+            if (reason := refusal(self.ready_url)) is not None:
+                raise NotReady(self.name, reason)
+            self.stop()
+            raise DidNotStart(self.name, f"not ready in {_READY_SECONDS:.0f} s", self._log)
+
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and alive(self._process)
+
+    def stop(self) -> None:
+        """Let it drain, then end it."""
+        if self._process is not None:
+            stop(self._process, patience_seconds=_DRAIN_SECONDS)
+            self._process = None
+            self._pid_file.unlink(missing_ok=True)
+
+    def _ready_or_ended(self) -> bool:
+        if not self.alive():
+            raise DidNotStart(self.name, "it ended at once", self._log)
+        return answers(self.ready_url)
+
+
+class Supervisor:
+    """Runs things in the order they are given, until told to stop."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+        self._running: list[Runs] = []
+        self._ended: dict[str, deque[float]] = {}
+
+    def start(self, thing: Runs) -> None:
+        """Start it, and watch it from now on."""
+        # Listed first, so that one which fails half-way is stopped with the others.
+        self._running.append(thing)
+        try:
+            thing.start()
+        except NotReady as waiting:
+            self._note(str(waiting))
+
+    def watch(self, told: threading.Event) -> None:
+        """Start again what ends, until ``told``; raises ``StackError`` if that is in vain."""
+        while not told.wait(_WATCH_SECONDS):
+            for thing in self._running:
+                if not thing.alive() and not told.is_set():
+                    self._restart(thing)
+
+    def stop(self, *, together: int) -> None:
+        """Stop everything in reverse; the first ``together`` things stop at the same time.
+
+        Those are the servers, which need nothing of each other: services drain into them first.
+        """
+        services, servers = self._running[together:], self._running[:together]
+        for group in (services, servers):
+            if group:
+                with ThreadPoolExecutor(len(group)) as pool:
+                    list(pool.map(lambda thing: thing.stop(), group))
+        self._running.clear()
+
+    def _restart(self, thing: Runs) -> None:
+        times = self._ended.setdefault(thing.name, deque(maxlen=_RESTARTS_MAX))
+        now = time.monotonic()
+        if len(times) == _RESTARTS_MAX and now - times[0] < _RESTARTS_WINDOW_SECONDS:
+            raise StackError(
+                f"the {thing.name} ended {_RESTARTS_MAX + 1} times in a minute; its log tells why"
+            )
+        times.append(now)
+        self._note(f"the {thing.name} ended; starting it again")
+        try:
+            thing.start()
+        except (DidNotStart, NotReady) as error:
+            self._note(str(error))
+        else:
+            self._note(f"the {thing.name} runs again")
+
+
+def answers(url: str) -> bool:
+    """Whether the URL answers with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2.0) as answer:  # noqa: S310 - ours, http
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def refusal(url: str) -> str | None:
+    """What a process says that keeps it from being ready; None if it says nothing."""
+    try:
+        with urllib.request.urlopen(url, timeout=2.0):  # noqa: S310 - ours, http
+            return None
+    except urllib.error.HTTPError as answer:
+        with answer:
+            try:
+                return str(json.load(answer)["status"])
+            except (ValueError, KeyError, TypeError):
+                return None
+    except OSError:
+        return None

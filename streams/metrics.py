@@ -1,0 +1,137 @@
+"""What worker, watcher, payer and bridge measure, each name once with the line that explains it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+registry: Final = CollectorRegistry()
+
+COMMANDS: Final = Counter(
+    "wallet_worker_commands_total",
+    "Records applied, by outcome: accepted, rejected, replayed, key_reused, dead_letters.",
+    ["outcome"],
+    registry=registry,
+)
+ENTRIES: Final = Counter(
+    "wallet_worker_entries_total", "Entries written to the ledger.", registry=registry
+)
+BATCH_COMMANDS: Final = Histogram(
+    "wallet_worker_batch_commands",
+    "Records in one batch.",
+    buckets=(1, 10, 100, 500, 1000, 2000, 5000, 10000),
+    registry=registry,
+)
+BATCH_SECONDS: Final = Histogram(
+    "wallet_worker_batch_seconds",
+    "From the first record of a batch to its commit in the database.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+    registry=registry,
+)
+RECORD_AGE_SECONDS: Final = Histogram(
+    "wallet_worker_record_age_seconds",
+    "From the broker's time-stamp of a batch's oldest record to its commit.",
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600),
+    registry=registry,
+)
+PARTITIONS: Final = Gauge(
+    "wallet_worker_partitions", "Partitions that this worker applies.", registry=registry
+)
+HALTED: Final = Gauge(
+    "wallet_worker_partitions_halted",
+    "Partitions that wait for an operator; `wallet doctor` says why.",
+    registry=registry,
+)
+TAKE_OVERS: Final = Counter(
+    "wallet_worker_take_overs_total", "Times that partitions were taken over.", registry=registry
+)
+REPUBLISHED: Final = Counter(
+    "wallet_worker_republished_slices_total",
+    "Slices published from the outbox at a take-over.",
+    registry=registry,
+)
+OUTAGES: Final = Counter(
+    "wallet_worker_outages_total", "Times that a server was away.", ["server"], registry=registry
+)
+REJOINS: Final = Counter(
+    "wallet_worker_rejoins_total",
+    "Times that the worker left the group and joined again, being fenced.",
+    registry=registry,
+)
+
+SENDS: Final = Counter(
+    "wallet_payer_sends_total",
+    "Transactions sent to the node, by its answer: accepted, already_there, refused, unknown.",
+    ["answer"],
+    registry=registry,
+)
+PAYOUTS: Final = Counter(
+    "wallet_payer_payouts_total",
+    "Payouts by what became of them: reserved, confirmed, unconfirmed, bumped, rebuilt, failed,"
+    " abandoned.",
+    ["event"],
+    registry=registry,
+)
+PAYOUTS_OPEN: Final = Gauge(
+    "wallet_payer_payouts_open", "Payouts that are not confirmed yet.", registry=registry
+)
+COINS_MISSING: Final = Gauge(
+    "wallet_payer_coins_missing_doge",
+    "What the hot wallet lacks to pay the withdrawals that wait.",
+    registry=registry,
+)
+
+TIP_HEIGHT: Final = Gauge(
+    "wallet_watcher_tip_height", "The highest block that was followed.", registry=registry
+)
+LAG_BLOCKS: Final = Gauge(
+    "wallet_watcher_lag_blocks", "How many blocks the node is ahead.", registry=registry
+)
+BLOCKS: Final = Counter(
+    "wallet_watcher_blocks_total",
+    "Blocks, by direction: followed, undone.",
+    ["direction"],
+    registry=registry,
+)
+RECEIPTS: Final = Counter(
+    "wallet_watcher_receipts_total",
+    "Payments to users, by what happened: received, insufficient, credited, reversed.",
+    ["event"],
+    registry=registry,
+)
+COINS_SPENT: Final = Counter(
+    "wallet_watcher_coins_spent_total", "Coins of ours that blocks spend.", registry=registry
+)
+WATCHED: Final = Counter(
+    "wallet_watcher_addresses_total", "Addresses taken under watch.", registry=registry
+)
+RELAYED: Final = Counter(
+    "wallet_relay_commands_total", "Commands put on the treasury's topic.", registry=registry
+)
+STUCK: Final = Gauge(
+    "wallet_watcher_stuck",
+    "1 while nothing is followed, for a reason that /readyz tells.",
+    registry=registry,
+)
+
+
+BRIDGED: Final = Counter(
+    "wallet_bridge_events_total",
+    "Events, by what became of a try to send them: delivered, retried, dead_letters.",
+    ["outcome"],
+    registry=registry,
+)
+BRIDGE_HELD: Final = Gauge(
+    "wallet_bridge_events_held", "Events read and not yet acknowledged by AWS.", registry=registry
+)
+BRIDGE_LAG: Final = Gauge(
+    "wallet_bridge_lag_records",
+    "Records of the topic, as far as heard of, that are not acknowledged by AWS.",
+    registry=registry,
+)
+
+
+def exposition() -> bytes:
+    """All of it in Prometheus' text format."""
+    return generate_latest(registry)

@@ -1,0 +1,1 @@
+"""The Dogecoin node, as the watcher and the payer speak with it."""

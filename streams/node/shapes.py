@@ -1,0 +1,209 @@
+"""What Dogecoin Core 1.14 answers, as far as it is read; everything else in it is passed over.
+
+Amounts stay the text that the node wrote until somebody needs the number: a block has thousands of
+outputs, of which few are ours, and no float is made of any.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, DecimalException
+from hashlib import sha256
+from typing import Annotated, Final, Generic, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from processors.dogecoin.transactions import MONEY_MAX
+from schemas.amounts import DECIMALS
+
+#: 32 bytes in hex; what is compared with nothing is checked letter by letter where it is stored.
+Hash = Annotated[str, Meta(min_length=64, max_length=64)]
+Count = Annotated[int, Meta(ge=0)]
+
+_PLAIN: Final = re.compile(r"[0-9]{1,11}(\.[0-9]{1,8})?", re.ASCII)
+_HEX: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+class AmountUnreadable(ValueError):
+    """A node's amount is no number of whole koinu that one output can hold."""
+
+
+def koinu_of(text: str) -> int:
+    """DOGE as a JSON number's own text to koinu, exactly; raises ``AmountUnreadable``.
+
+    Core writes eight decimals (ValueFromAmount, src/rpc/server.cpp); others may write exponents.
+    """
+    if _PLAIN.fullmatch(text):
+        whole, _, fraction = text.partition(".")
+        koinu = int(whole + fraction.ljust(DECIMALS, "0"))
+    else:
+        try:
+            scaled = Decimal(text).scaleb(DECIMALS)
+        except DecimalException:
+            raise AmountUnreadable(f"{text[:40]!r} is no amount") from None
+        if not scaled.is_finite() or scaled != scaled.to_integral_value():
+            raise AmountUnreadable(f"{text[:40]} DOGE is no number of whole koinu")
+        koinu = int(scaled)
+    if not 0 <= koinu <= MONEY_MAX:
+        raise AmountUnreadable(f"{text[:40]} DOGE cannot be one output's")
+    return koinu
+
+
+def is_hash(text: str) -> bool:
+    """Whether it is 64 digits of lower-case hex, as every txid and block hash is."""
+    return _HEX.fullmatch(text) is not None
+
+
+class _Shape(msgspec.Struct, frozen=True, gc=False):
+    """Read once and never changed; the collector need not walk thousands of them."""
+
+
+class ScriptShape(_Shape, frozen=True, gc=False):
+    """An output's script."""
+
+    hex: str
+
+
+class OutputShape(_Shape, frozen=True, gc=False, rename={"script": "scriptPubKey"}):
+    """An output; ``value`` is the number as it was written."""
+
+    value: msgspec.Raw
+    script: ScriptShape
+
+    @property
+    def amount(self) -> int:
+        """In koinu; raises ``AmountUnreadable``."""
+        return koinu_of(bytes(self.value).decode())
+
+
+class InputShape(_Shape, frozen=True, gc=False):
+    """The output that is spent; none in a coinbase."""
+
+    txid: str = ""
+    vout: int = -1
+    coinbase: str | None = None
+
+
+class TransactionShape(_Shape, frozen=True, gc=False):
+    """A transaction in a block."""
+
+    txid: Hash
+    vin: tuple[InputShape, ...]
+    vout: tuple[OutputShape, ...]
+
+    @property
+    def coinbase(self) -> bool:
+        """Whether it makes new coins."""
+        return self.vin[0].coinbase is not None
+
+
+class BlockShape(_Shape, frozen=True, gc=False):
+    """``getblock`` with verbosity 2."""
+
+    hash: Hash
+    height: Count
+    confirmations: int
+    time: Count
+    merkleroot: Hash
+    tx: Annotated[tuple[TransactionShape, ...], Meta(min_length=1)]
+    #: The first block has none.
+    previousblockhash: str = ""
+
+    def is_whole(self) -> bool:
+        """Whether its transactions are those that its Merkle root stands for, and no fewer.
+
+        The rule is Core's ComputeMerkleRoot (src/consensus/merkle.cpp).
+        """
+        try:
+            level = [bytes.fromhex(each.txid)[::-1] for each in self.tx]
+        except ValueError:
+            return False
+        while len(level) > 1:
+            if len(level) % 2:
+                level.append(level[-1])
+            level = [
+                sha256(sha256(level[place] + level[place + 1]).digest()).digest()
+                for place in range(0, len(level), 2)
+            ]
+        return level[0][::-1].hex() == self.merkleroot
+
+
+class HeaderShape(_Shape, frozen=True, gc=False):
+    """``getblockheader``; ``confirmations`` is -1 for a block that is not on the main chain."""
+
+    hash: Hash
+    height: Count
+    confirmations: int
+    previousblockhash: str = ""
+
+
+class ChainShape(_Shape, frozen=True, gc=False):
+    """``getblockchaininfo``."""
+
+    chain: str
+    blocks: Count
+    headers: int
+    bestblockhash: Hash
+    initialblockdownload: bool
+
+
+class RawTransactionShape(_Shape, frozen=True, gc=False):
+    """``getrawtransaction``, verbose.
+
+    With ``-txindex`` a transaction of a stale block may come back with that block's hash and no
+    confirmations: ``blockhash`` alone says nothing.
+    """
+
+    txid: Hash
+    hex: str
+    vin: tuple[InputShape, ...]
+    vout: tuple[OutputShape, ...]
+    blockhash: str | None = None
+    confirmations: int = 0
+
+
+class UnspentShape(_Shape, frozen=True, gc=False, rename={"script": "scriptPubKey"}):
+    """``gettxout``: an output that nothing spends, in the chain or in the mempool."""
+
+    bestblock: Hash
+    confirmations: int
+    value: msgspec.Raw
+    script: ScriptShape
+    coinbase: bool
+
+    @property
+    def amount(self) -> int:
+        """In koinu; raises ``AmountUnreadable``."""
+        return koinu_of(bytes(self.value).decode())
+
+
+class MempoolEntryShape(_Shape, frozen=True, gc=False):
+    """``getmempoolentry``, as far as 1.14 and its kin agree."""
+
+    ancestorcount: int = 1
+    descendantcount: int = 1
+
+
+class FeeShape(_Shape, frozen=True, gc=False):
+    """``estimatesmartfee``: DOGE for 1,000 bytes, -1 or nothing where the node knows none."""
+
+    feerate: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class ErrorShape(_Shape, frozen=True, gc=False):
+    """JSON-RPC's error: a code of src/rpc/protocol.h and a text."""
+
+    code: int
+    message: str = ""
+
+
+_T = TypeVar("_T")
+
+
+class ReplyShape(msgspec.Struct, Generic[_T], frozen=True):
+    """JSON-RPC's answer to one call."""
+
+    result: _T | None = None
+    error: ErrorShape | None = None
+    id: int | None = None

@@ -1,0 +1,109 @@
+"""The rules as operators read and change them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas.amounts import Koinu, Share, format_amount, parse_share
+from schemas.commands import CommandType, ConfirmationTier, SetRules
+from schemas.envelope import decode_data
+from schemas.records import Rules, Tier
+from schemas.rejections import Malformed, Rejection
+
+
+def fields_of(rules: Rules) -> dict[str, str]:
+    """Each rule by its name, as text: amounts in DOGE, tiers as CONFIRMATIONS[@FROM_AMOUNT]."""
+    return {
+        "escrow_fee_basis_points": str(rules.escrow_fee_basis_points),
+        "withdrawal_fee": format_amount(rules.withdrawal_fee),
+        "withdrawal_minimum": format_amount(rules.withdrawal_minimum),
+        "withdrawal_maximum": format_amount(rules.withdrawal_maximum),
+        "deposit_minimum": format_amount(rules.deposit_minimum),
+        "confirmations": ",".join(
+            f"{tier.confirmations}@{format_amount(tier.exposure)}"
+            if tier.exposure
+            else str(tier.confirmations)
+            for tier in rules.confirmations
+        ),
+    }
+
+
+def data_of(rules: Rules) -> SetRules:
+    """The command that would set the rules as they are."""
+    return SetRules(
+        escrow_fee_basis_points=rules.escrow_fee_basis_points,
+        withdrawal_fee=Share(rules.withdrawal_fee),
+        withdrawal_minimum=Koinu(rules.withdrawal_minimum),
+        withdrawal_maximum=Koinu(rules.withdrawal_maximum),
+        deposit_minimum=Share(rules.deposit_minimum),
+        confirmations=tuple(
+            ConfirmationTier(exposure=Share(tier.exposure), confirmations=tier.confirmations)
+            for tier in rules.confirmations
+        ),
+    )
+
+
+def changed(rules: Rules, changes: dict[str, str]) -> SetRules:
+    """The present rules with some fields as told, in the texts of ``fields_of``.
+
+    Raises ``Malformed`` for a text that cannot be read.
+    """
+    wire = _wire_of({**fields_of(rules), **changes})
+    return _read(msgspec.json.encode(wire))
+
+
+def from_document(document: bytes) -> SetRules:
+    """The rules in a JSON document, which is the data of a ``set_rules``; raises ``Malformed``."""
+    return _read(document)
+
+
+def differences(rules: Rules, asked: SetRules) -> list[tuple[str, str, str]]:
+    """What would change: name, before, after."""
+    after = fields_of(applied(rules, asked))
+    return [
+        (name, before, after[name])
+        for name, before in fields_of(rules).items()
+        if before != after[name]
+    ]
+
+
+def applied(rules: Rules, asked: SetRules) -> Rules:
+    """The rules as they would be."""
+    return msgspec.structs.replace(
+        rules,
+        escrow_fee_basis_points=asked.escrow_fee_basis_points,
+        withdrawal_fee=int(asked.withdrawal_fee),
+        withdrawal_minimum=int(asked.withdrawal_minimum),
+        withdrawal_maximum=int(asked.withdrawal_maximum),
+        deposit_minimum=int(asked.deposit_minimum),
+        confirmations=tuple(
+            Tier(int(tier.exposure), tier.confirmations) for tier in asked.confirmations
+        ),
+    )
+
+
+def _read(document: bytes) -> SetRules:
+    data = decode_data(CommandType.SET_RULES, document)
+    assert isinstance(data, SetRules)
+    return data
+
+
+def _wire_of(texts: dict[str, str]) -> dict[str, object]:
+    basis_points = texts["escrow_fee_basis_points"]
+    if not basis_points.isdecimal():
+        raise Malformed(Rejection.BAD_NUMBER, f"{basis_points!r} is not a number of basis points")
+    return {
+        **texts,
+        "escrow_fee_basis_points": int(basis_points),
+        "confirmations": [_tier(part) for part in texts["confirmations"].split(",")],
+    }
+
+
+def _tier(text: str) -> dict[str, object]:
+    confirmations, _, exposure = text.strip().partition("@")
+    if not confirmations.isdecimal():
+        raise Malformed(Rejection.BAD_NUMBER, f"{text!r} is not CONFIRMATIONS[@FROM_AMOUNT]")
+    return {
+        "exposure": format_amount(parse_share(exposure or "0")),
+        "confirmations": int(confirmations),
+    }

@@ -1,0 +1,49 @@
+"""Step 5: ask the ledger for pending withdrawals, as many at once as share a transaction.
+
+Claimed is only what the coins suffice for: the rest stays pending, where its user can cancel it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from db.claims import Pending, insert_claims, owed_in_claims, pending
+from db.payouts import stage
+from db.purse import spendable_total
+from streams.payer import orders
+from streams.payer.funds import affordable, change_under_way, tell_missing
+from streams.payer.office import Office, usable_tip
+
+log = logging.getLogger(__name__)
+
+#: Set aside for the fee: a transaction of so many bytes.
+_FEE_BYTES: Final = 10_000
+
+
+def claim(office: Office) -> int:
+    """Claim a batch, if one is due; how many withdrawals."""
+    limits = office.limits
+    with office.work("claim") as cursor:
+        tip = usable_tip(cursor)
+        waiting = pending(cursor, limits.retry_seconds, limits.withdrawals_max)
+        if tip is None or not _due(office, waiting):
+            return 0
+        aside = owed_in_claims(cursor) + limits.policy.rate * _FEE_BYTES // 1000
+        budget = spendable_total(cursor, office.purse(tip)) - aside
+        chosen = affordable(waiting, budget)
+        late = change_under_way(cursor)
+        insert_claims(cursor, chosen)
+        stage(cursor, [orders.claim(p.user_id, p.withdrawal_id, p.attempts + 1) for p in chosen])
+    tell_missing(office, sum(each.amount for each in waiting) - budget - late)
+    if chosen:
+        log.info("claiming", extra={"withdrawals": [each.withdrawal_id for each in chosen]})
+    return len(chosen)
+
+
+def _due(office: Office, waiting: Sequence[Pending]) -> bool:
+    """The batch is full, or its oldest has waited long enough for others."""
+    if len(waiting) >= office.limits.withdrawals_max:
+        return True
+    return any(each.age_seconds >= office.limits.wait_seconds for each in waiting)

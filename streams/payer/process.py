@@ -1,0 +1,185 @@
+"""The payer as a process: one at a time, with the key in it and nothing of it outside."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import resource
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from db.chain_outboxes import PAYER_OUTBOX
+from db.claims import ClaimsTaken
+from db.engine import Connection, connect, require_schema
+from db.failures import RIVALRY
+from db.payouts import opened, take_lock
+from db.purse import CoinsTaken
+from db.rules import read_rules
+from processors.dogecoin.derivation import Keychain
+from processors.dogecoin.signing import AccountSigner
+from processors.seed import keychain_of, require_same_account
+from schemas.settings import Settings
+from streams.alarms import Alarms
+from streams.node.client import Node, endpoint_of
+from streams.outages import OUTAGES, Backoff, server_of
+from streams.outboxes import Relay
+from streams.payer import ports
+from streams.payer.office import Limits, Office, Step
+from streams.payer.payer import Payer
+from streams.probe import run_with_probe
+from streams.secrets import account_signer
+
+log = logging.getLogger(__name__)
+
+_STANDBY: Final = "another payer pays; this one takes over when it ends"
+#: While there is something to do, or an outcome to wait for, rounds follow each other closely.
+_FIRST_WAIT_SECONDS: Final = 0.05
+_PR_SET_DUMPABLE: Final = 4
+#: Somebody else reserved a coin, or an operator's order came between: the next round sees it.
+_RIVALRY: Final = (*RIVALRY, CoinsTaken, ClaimsTaken)
+
+
+def forbid_dumps() -> None:
+    """Let no crash write this process's memory, the key in it, to a disk.
+
+    A limit of nothing stops plain dumps; where dumps go to a program, only the mark of a process
+    that may not be dumped does. It also keeps debuggers of the same user out.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+class Till:
+    """Pays while it holds the lock; waits for the lock while another payer does."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        keychain: Keychain,
+        signer: ports.Signer,
+        *,
+        step: Step = lambda name: None,
+    ) -> None:
+        self._settings = settings
+        self._keychain = keychain
+        self._signer = signer
+        self._step = step
+        self._limits = Limits.of(settings)
+        self._node = Node(endpoint_of(settings), timeout_seconds=settings.node_timeout_seconds)
+        self._alarms = Alarms(settings, source=f"payer {socket.gethostname()}/{os.getpid()}")
+        self._relay = Relay(settings, PAYER_OUTBOX, issuer="payer", step=step)
+        self._stopping = threading.Event()
+        self._backoff = Backoff()
+        self._connection: Connection | None = None
+        self._payer: Payer | None = None
+        self._fault: str | None = "starting"
+        self._wait = _FIRST_WAIT_SECONDS
+
+    def run(self) -> None:
+        """Pay until ``stop``; the step in hand is finished."""
+        try:
+            while not self._stopping.is_set():
+                self.round()
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        """End after the round in hand; safe to call from a signal handler."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Let go of the servers, and of the lock."""
+        self._relay.close()
+        self._alarms.close()
+        self._node.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    def fault(self) -> str | None:
+        """What keeps withdrawals from being paid, or None."""
+        return self._fault
+
+    def round(self) -> None:
+        """One round, with every fault that a later one may find mended; then the wait after it."""
+        try:
+            done = self._run_once()
+        except _RIVALRY as rivalry:
+            log.warning("round given up, trying again", extra={"cause": str(rivalry)})
+            self._stopping.wait(self._backoff.next())
+        except OUTAGES as outage:
+            self._fault = f"{server_of(outage)} is away: {outage}"
+            seconds = self._backoff.next()
+            log.warning("outage", extra={"cause": self._fault, "wait": seconds})
+            # The lock went with the session: whoever has it now pays.
+            if server_of(outage) == "database" and self._connection is not None:
+                self._connection.close()
+            self._stopping.wait(seconds)
+        else:
+            self._backoff.reset()
+            self._wait = (
+                _FIRST_WAIT_SECONDS if done else min(self._wait * 2, self._settings.poll_seconds)
+            )
+            self._stopping.wait(self._wait)
+
+    def _run_once(self) -> int:
+        payer = self._lead()
+        if payer is None:
+            self._fault = _STANDBY
+            return 0
+        done = payer.run_once()
+        self._fault = payer.blindness() or payer.office.node_fault
+        return done
+
+    def _lead(self) -> Payer | None:
+        """The payer on the connection that holds the lock, if this is the one payer."""
+        if self._connection is None or self._connection.closed:
+            self._payer = None
+            self._connection = opened(self._settings.payer_database_url)
+            require_schema(self._connection)
+        if self._payer is None and take_lock(self._connection):
+            log.info("paying")
+            self._payer = self._start(self._connection)
+        return self._payer
+
+    def _start(self, connection: Connection) -> Payer:
+        office = Office(
+            connection=connection,
+            limits=self._limits,
+            keychain=self._keychain,
+            signer=self._signer,
+            node=self._node,
+            bell=self._alarms,
+            step=self._step,
+        )
+        return Payer(office, relay=lambda: self._relay.run_once(connection))
+
+
+def run_payer(
+    settings: Settings,
+    *,
+    read_signer: Callable[[Settings], AccountSigner] = account_signer,
+    announce: Callable[[str], None] = lambda line: None,
+    step: Step = lambda name: None,
+) -> None:
+    """Pay until SIGTERM or SIGINT; the step in hand is finished.
+
+    Raises ``SettingsError``, ``SecretFault``, ``RulesOfAnotherAccount`` or ``SchemaMismatchError``
+    where the payer must not start. ``step`` is called at each named step, for tests that kill it
+    there.
+    """
+    forbid_dumps()
+    settings.require("payer_database_url", "kafka", "node_url", "account_xpub")
+    keychain = keychain_of(settings)
+    with (
+        connect(settings.payer_database_url, application_name="wallet-payer") as connection,
+        connection.cursor() as cursor,
+    ):
+        require_schema(connection)
+        require_same_account(read_rules(cursor), keychain, settings.network)
+    till = Till(settings, keychain, read_signer(settings), step=step)
+    run_with_probe(till, "payer", settings.payer_host, settings.payer_port, announce)

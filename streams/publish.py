@@ -1,0 +1,259 @@
+"""Publishes committed batches: events, manifests and offsets in one Kafka transaction.
+
+A thread of its own waits for the broker, so that the database works on the next batches meanwhile.
+What they stage in that time goes out together in the next transaction, so nobody who waits for an
+outcome waits for a publication. The thread never touches the consumer.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from processors.apply import StagedSlice
+from processors.journal import DEAD_LETTER_FRAME, EVENT_FRAME, MANIFEST_FRAME, Frame
+from schemas.settings import Settings
+from schemas.topics import BATCHES, DEAD_LETTERS, EVENTS, CommandTopic, topic_name
+from streams.kafka.config import KafkaUnavailable
+from streams.kafka.produce import (
+    TRANSACTION_TIMEOUT_MS,
+    Outgoing,
+    PublishRefused,
+    TransactionalProducer,
+)
+
+Step = Callable[[str], None]
+
+#: A publication takes milliseconds; one that takes so long is waiting for a broker.
+_STALLED_SECONDS: Final = 2.0
+#: After its time-out the broker has ended the transaction itself: no good answer can come later.
+GIVE_UP_SECONDS: Final = TRANSACTION_TIMEOUT_MS / 1000 + 5.0
+
+
+class _GivenUp(Exception):
+    """The call that did not come back came back after all; nothing may follow from it."""
+
+
+class _Job(NamedTuple):
+    offsets: list[tuple[str, int, int]]
+    group_metadata: object
+
+
+class _Committer:
+    """A thread that commits what a producer has begun, one transaction at a time."""
+
+    def __init__(self, producer: TransactionalProducer, step: Step) -> None:
+        self.producer = producer
+        #: Set while nothing is under way; the failure of what was, to be taken once.
+        self.done = threading.Event()
+        self.done.set()
+        self.failure: BaseException | None = None
+        self._step = step
+        self._given_up = False
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._thread.start()
+
+    def commit(self, job: _Job) -> None:
+        """Begin to wait for the broker."""
+        self.done.clear()
+        self._jobs.put(job)
+
+    def give_up(self) -> None:
+        """Wait no longer: the thread ends whenever the library lets go of it, if ever."""
+        self._given_up = True
+        self._jobs.put(None)
+
+    def close(self) -> None:
+        """Let what is under way come to its end, then stop."""
+        self._jobs.put(None)
+        self._thread.join()
+        self.producer.close()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                self.producer.commit(job.offsets, job.group_metadata, before_commit=self._at)
+                self._step("published")
+            except BaseException as error:  # noqa: BLE001 - told to the worker by settle()
+                self.failure = error
+            finally:
+                self.done.set()
+
+    def _at(self, step: str) -> None:
+        self._step(step)
+        if self._given_up:
+            raise _GivenUp(step)
+
+
+class Publisher:
+    """Sends what is submitted, in order; one transaction is under way at a time."""
+
+    def __init__(self, settings: Settings, *, step: Step = lambda name: None) -> None:
+        self._settings = settings
+        self._step = step
+        self._topics = {
+            EVENT_FRAME: topic_name(settings, EVENTS),
+            DEAD_LETTER_FRAME: topic_name(settings, DEAD_LETTERS),
+            MANIFEST_FRAME: topic_name(settings, BATCHES),
+        }
+        self._commands = {code: topic_name(settings, code) for code in CommandTopic}
+        # An id of its own for each process: a dead worker's open transaction ends by its time-out,
+        # and a living one's is never ended by a neighbour. The next producer of this process ends
+        # what the one before it left open.
+        self._name = f"{settings.topic_prefix}{settings.group}-{uuid.uuid4().hex[:12]}"
+        self._committer: _Committer | None = None
+        #: Staged since the transaction under way was begun, and the group's metadata with it.
+        self._waiting: list[StagedSlice] = []
+        self._group_metadata: object = None
+        self._under_way: dict[tuple[int, int], int] = {}
+        #: The next offset of each partition, up to which all is published.
+        self.published: dict[tuple[int, int], int] = {}
+        self._begun = 0.0
+
+    def submit(self, slices: Sequence[StagedSlice], group_metadata: object) -> None:
+        """Publish these after all that came before: now, or once the broker is free.
+
+        All that waits together must be of one generation of the group: a rebalance settles first.
+        Waits itself where as much as a full batch is waiting. Raises what ``settle`` does.
+        """
+        self._waiting.extend(slices)
+        self._group_metadata = group_metadata
+        if sum(s.next_offset - s.first_offset for s in self._waiting) >= self._settings.batch_max:
+            self._await()
+        self.advance()
+
+    def advance(self) -> None:
+        """Begin to publish what waits if nothing is under way; never waits itself.
+
+        The records are queued here, their commit is waited for in the background. Raises
+        ``PublishRefused`` if the former transaction was, or ``KafkaUnavailable`` where none can be
+        begun; what was waiting is dropped then, and the outbox has it.
+        """
+        if self._is_under_way():
+            return
+        try:
+            self._conclude()
+            if self._waiting:
+                self._begin()
+        except BaseException:
+            self._waiting.clear()
+            raise
+
+    def settle(self) -> None:
+        """Wait until all is published; raises what ``advance`` does.
+
+        ``KafkaUnavailable`` too where the library never comes back from a call: then it is unknown
+        what was published, and ``fence`` must come before anybody looks.
+        """
+        while not self.idle:
+            self._await()
+            self.advance()
+        self.advance()
+
+    def fence(self) -> None:
+        """See to it that nothing given up can still be committed, and that more can be published.
+
+        Raises ``KafkaUnavailable``.
+        """
+        self._own_committer()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way, and nothing waits."""
+        return not self._is_under_way() and not self._waiting
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is to be published as soon as the broker is free: ``advance`` soon."""
+        return bool(self._waiting)
+
+    def stalled(self) -> bool:
+        """Whether what is under way has waited for the broker for longer than it should.
+
+        The library asks a broker that died for as long as it takes, whatever time it is given to
+        send offsets in; nothing else may be published meanwhile, since that may still succeed.
+        """
+        return self._is_under_way() and time.monotonic() - self._begun > _STALLED_SECONDS
+
+    def close(self) -> None:
+        """Stop, once what is under way has come to its end."""
+        if self._committer is not None:
+            self._committer.close()
+
+    def _is_under_way(self) -> bool:
+        return self._committer is not None and not self._committer.done.is_set()
+
+    def _await(self) -> None:
+        """Wait for the broker, within reason.
+
+        The library's call that sends offsets may never come back, whatever time it was given: it
+        waits for a coordinator that it has forgotten meanwhile (librdkafka's issues 5456 and 5511,
+        seen after a broker's restart).
+        """
+        committer = self._committer
+        if committer is None:
+            return
+        left = self._begun + GIVE_UP_SECONDS - time.monotonic()
+        if committer.done.wait(max(left, 0.0)):
+            return
+        committer.give_up()
+        self._committer = None
+        self._under_way = {}
+        self._waiting.clear()
+        raise KafkaUnavailable("what is being published is given up: no answer from the library")
+
+    def _conclude(self) -> None:
+        """Take note of how the last transaction ended."""
+        committer = self._committer
+        ends, self._under_way = self._under_way, {}
+        if committer is not None and committer.failure is not None:
+            failure, committer.failure = committer.failure, None
+            self._drop_if_fenced(failure)
+            raise failure
+        self.published.update(ends)
+
+    def _begin(self) -> None:
+        slices, self._waiting = self._waiting, []
+        committer = self._own_committer()
+        try:
+            committer.producer.begin(self._outgoing(slices))
+        except PublishRefused as refused:
+            self._drop_if_fenced(refused)
+            raise
+        # A partition's last slice counts: it may have several.
+        self._under_way = {(s.topic, s.partition): s.next_offset for s in slices}
+        self._begun = time.monotonic()
+        offsets = [
+            (self._commands[CommandTopic(topic)], partition, next_offset)
+            for (topic, partition), next_offset in self._under_way.items()
+        ]
+        committer.commit(_Job(offsets, self._group_metadata))
+
+    def _own_committer(self) -> _Committer:
+        if self._committer is None:
+            producer = TransactionalProducer(self._settings, self._name)
+            self._committer = _Committer(producer, self._step)
+        return self._committer
+
+    def _drop_if_fenced(self, failure: BaseException) -> None:
+        committer = self._committer
+        if isinstance(failure, PublishRefused) and failure.fenced and committer is not None:
+            self._committer = None
+            committer.close()
+
+    def _outgoing(self, slices: Sequence[StagedSlice]) -> Iterator[Outgoing]:
+        topics = self._topics
+        for part in slices:
+            for frame in part.frames:
+                yield _outgoing(topics[frame.kind], frame, part.partition)
+
+
+def _outgoing(topic: str, frame: Frame, partition: int) -> Outgoing:
+    # A manifest lies beside the commands that it is about; all else goes where its key belongs.
+    where = partition if frame.kind == MANIFEST_FRAME else -1
+    return Outgoing(topic, frame.key, frame.value, where)

@@ -1,0 +1,1 @@
+"""The watcher: the one process that follows the chain, and tells the ledger what it sees."""

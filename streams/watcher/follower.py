@@ -1,0 +1,376 @@
+"""The follower: one block after the other from the node into the database, and what they cause.
+
+``run`` is a loop around ``run_once``, which looks at the node once and does what that leads to:
+take the blocks that follow, undo one, wait, or halt until an operator has looked. Nothing is ever
+skipped: what cannot be read, or cannot be right, is asked for again, and is told meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, assert_never
+
+from db import chain as book
+from db.chain_blocks import CONTRADICTED
+from db.chain_outboxes import WATCHER_OUTBOX
+from db.engine import Connection, connect, require_schema
+from processors.dogecoin.following import Extend, Halt, Place, Rest, Undo, Wait
+from processors.dogecoin.networks import CHAINS, expected_genesis
+from schemas.amounts import format_amount
+from schemas.settings import Settings
+from streams import metrics
+from streams.alarms import Alarms
+from streams.garbage import collected_seldom
+from streams.kafka.config import KafkaUnavailable
+from streams.node.client import Endpoint, Node, NodeAway, NodeFault, endpoint_of
+from streams.outages import OUTAGES, Backoff, server_of
+from streams.outboxes import Relay
+from streams.watcher import booking, ports
+from streams.watcher.look import Followed, Misfits, next_step, sight_of
+from streams.watcher.progress import Progress
+
+log = logging.getLogger(__name__)
+
+#: No transaction of ours holds its locks for so long.
+_LOCK_MS: Final = 5_000
+_STARTING: Final = "starting"
+_STANDBY: Final = "another watcher follows the chain; this one takes over when it ends"
+
+#: Kinds of alarms; each names its runbook.
+_UNUSABLE: Final = "node-unusable"
+_NOT_FOLLOWED: Final = "node-not-followed"
+_SECOND_NODE: Final = "second-node"
+
+Step = Callable[[str], None]
+
+
+class ChainOfAnother(Exception):
+    """The database follows another chain than the settings say."""
+
+
+class Watcher:
+    """Follows the chain while it holds the lock; waits for the lock while another one does."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        node: ports.Node | None = None,
+        second: ports.Node | None = None,
+        relay: ports.Relay | None = None,
+        bell: ports.Bell | None = None,
+        genesis_hash: str | None = None,
+        step: Step = lambda name: None,
+    ) -> None:
+        """``genesis_hash`` names the first block of a test chain of another make."""
+        self._settings = settings
+        self._chain = CHAINS[settings.network]
+        self._genesis_hash = genesis_hash or expected_genesis(settings.network)
+        self._step = step
+        timeout = settings.node_timeout_seconds
+        self._node = node or Node(endpoint_of(settings), timeout_seconds=timeout)
+        self._second = second
+        if second is None and settings.node_second_url:
+            other = Endpoint.of_url(settings.node_second_url)
+            self._second = Node(other, timeout_seconds=timeout)
+        source = f"watcher {socket.gethostname()}/{os.getpid()}"
+        self._bell = bell or Alarms(settings, source=source)
+        self._relay = relay or Relay(settings, WATCHER_OUTBOX, issuer="watcher", step=step)
+        self._stopping = threading.Event()
+        self._backoff = Backoff()
+        self._progress = Progress()
+        self._misfits = Misfits()
+        self._connection: Connection | None = None
+        self._leading = False
+        self._fault: str | None = _STARTING
+        #: What keeps commands from the topic, though blocks are followed.
+        self._relay_fault: str | None = None
+        self._relay_backoff = Backoff(0.5, 10.0)
+        self._relay_at = 0.0
+        self._second_fault: str | None = None
+        #: What an alarm was last sounded for, by its kind.
+        self._alarmed: dict[str, str] = {}
+
+    # ------------------------------------------------------------------ the loop
+
+    def run(self) -> None:
+        """Follow until ``stop``; the block in hand is finished, or never began."""
+        try:
+            # A block is ten thousand objects without a cycle; walking them costs as much as
+            # reading it.
+            with collected_seldom() as collect:
+                while not self._stopping.is_set():
+                    done = self._run_guarded()
+                    collect()
+                    if not done:
+                        self._stopping.wait(self._settings.poll_seconds)
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        """End after the block in hand; safe to call from a signal handler."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Let go of the servers, and of the lock."""
+        self._relay.close()
+        self._bell.close()
+        self._node.close()
+        if self._second is not None:
+            self._second.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _run_guarded(self) -> int:
+        """``run_once``, with every fault that the next look may find mended."""
+        try:
+            done = self.run_once()
+        except NodeAway as away:
+            self._sit_out(f"node is away: {away}")
+        except NodeFault as fault:
+            self._alarm(_UNUSABLE, f"the node cannot be followed: {fault}")
+            self._sit_out(str(fault))
+        except CONTRADICTED as contradiction:
+            detail = f"the node's block contradicts what was followed: {contradiction}"
+            self._alarm(_UNUSABLE, detail)
+            self._sit_out(detail)
+        except OUTAGES as outage:
+            self._leading = False
+            self._sit_out(f"{server_of(outage)} is away: {outage}")
+            if self._connection is not None:
+                self._connection.close()
+        else:
+            self._backoff.reset()
+            return done
+        return 0
+
+    def _sit_out(self, fault: str) -> None:
+        self._set_fault(fault)
+        seconds = self._backoff.next()
+        log.warning("waiting", extra={"cause": fault, "wait": seconds})
+        self._stopping.wait(seconds)
+
+    def _set_fault(self, fault: str | None) -> None:
+        self._fault = fault
+        metrics.STUCK.set(0 if fault is None else 1)
+
+    def _alarm(self, kind: str, detail: str) -> None:
+        """Sound it once, until all is well again."""
+        if self._alarmed.get(kind) != detail:
+            self._alarmed[kind] = detail
+            self._bell.sound(kind, self._settings.network, detail)
+
+    # ------------------------------------------------------------------ one look
+
+    def run_once(self) -> int:
+        """Look at the node once and do what that leads to; how many blocks went on or off.
+
+        Raises ``NodeFault`` or one of ``OUTAGES``; everything up to the last block stands.
+        """
+        connection = self._lead()
+        if connection is None:
+            self._set_fault(_STANDBY)
+            return 0
+        self._relay_waiting(connection)
+        with connection.transaction(), connection.cursor() as cursor:
+            state = book.read_state(cursor)
+            if state is not None and state.halted:
+                self._set_fault(f"halted: {state.halted}; `wallet watcher --resume` goes on")
+                return 0
+            tip = book.tip(cursor)
+        sight = sight_of(self._node)
+        birthday = self._settings.birthday_height if state is None else state.birthday_height
+        if state is not None and state.genesis_hash != self._genesis_hash:
+            raise ChainOfAnother(
+                f"The database follows the chain that begins with {state.genesis_hash}, not "
+                f"{self._genesis_hash} ({self._settings.network}): check WALLET_NETWORK."
+            )
+        place = None if tip is None else Place(*tip)
+        step = next_step(
+            self._node,
+            sight,
+            Followed(birthday, place, lambda count: self._newest(connection, count)),
+            chain=self._chain,
+            genesis_hash=self._genesis_hash,
+            depth_max=self._settings.reorganisation_max,
+        )
+        if isinstance(step, Wait):
+            return self._wait(step.reason)
+        with connection.transaction(), connection.cursor() as cursor:
+            if state is None:
+                book.begin(cursor, self._genesis_hash, birthday)
+            book.note_node_height(cursor, sight.height)
+        height = birthday - 1 if place is None else place.height
+        metrics.LAG_BLOCKS.set(max(sight.height - height, 0))
+        match step:
+            case Rest():
+                done = 0
+                self._progress.at_tip(height)
+            case Extend():
+                done = self._extend(connection, step, place, sight.height)
+            case Undo():
+                done = self._undo(connection, step)
+            case Halt():
+                return self._halt(connection, step.reason)
+            case _:
+                assert_never(step)
+        self._settle(connection)
+        return done
+
+    def _lead(self) -> Connection | None:
+        """The connection that holds the lock, if this is the one follower."""
+        if self._connection is None or self._connection.closed:
+            self._leading = False
+            connection = connect(
+                self._settings.watcher_database_url,
+                application_name="wallet-watcher",
+                autocommit=True,
+            )
+            require_schema(connection)
+            connection.execute(f"SET lock_timeout = {_LOCK_MS}")
+            self._connection = connection
+        if not self._leading:
+            self._leading = book.lead(self._connection)
+            if self._leading:
+                log.info("following")
+        return self._connection if self._leading else None
+
+    @staticmethod
+    def _newest(connection: Connection, count: int) -> list[str]:
+        with connection.transaction(), connection.cursor() as cursor:
+            return book.newest_hashes(cursor, count)
+
+    def _wait(self, reason: str) -> int:
+        self._alarm(_NOT_FOLLOWED, reason)
+        self._set_fault(reason)
+        return 0
+
+    def _halt(self, connection: Connection, reason: str) -> int:
+        with connection.transaction(), connection.cursor() as cursor:
+            book.halt(cursor, reason)
+        self._alarm("deep-reorganisation", f"nothing is followed any more: {reason}")
+        self._set_fault(f"halted: {reason}")
+        return 0
+
+    # ------------------------------------------------------------------ blocks
+
+    def _extend(
+        self, connection: Connection, step: Extend, tip: Place | None, node_height: int
+    ) -> int:
+        """Take the blocks one by one; how many, where the node's chain changes meanwhile."""
+        previous = None if tip is None else tip.hash
+        for done, block_hash in enumerate(step.hashes):
+            if self._stopping.is_set():
+                return done
+            height = step.height + done
+            block = self._node.block(block_hash)
+            if not self._misfits.fits(block, height, previous):
+                return done
+            metrics.WATCHED.inc(booking.watch_new_addresses(connection))
+            booked = booking.book_block(
+                connection,
+                block,
+                maturity=self._chain.coinbase_maturity,
+                crediting=self._second is None,
+                step=self._step,
+            )
+            previous = block_hash
+            self._count(booked, height)
+            metrics.BLOCKS.labels("followed").inc()
+            metrics.LAG_BLOCKS.set(max(node_height - height, 0))
+            self._progress.followed(height, node_height)
+            if self._second_fault is None:
+                self._credit_agreed(connection, height)
+            self._relay_waiting(connection)
+        return len(step.hashes)
+
+    def _undo(self, connection: Connection, step: Undo) -> int:
+        """Take our tip off; the next look says what comes next."""
+        log.warning(
+            "undoing a block",
+            extra={"height": step.tip.height, "hash": step.tip.hash, "depth": step.depth},
+        )
+        booked = booking.unbook_tip(connection, step.tip.height, step.tip.hash, step=self._step)
+        self._count(booked, step.tip.height - 1)
+        metrics.BLOCKS.labels("undone").inc()
+        for receipt in booked.reversed:
+            metrics.RECEIPTS.labels("reversed").inc()
+            self._bell.sound(
+                "deposit-reversed",
+                f"{receipt.txid}:{receipt.vout}",
+                f"A reorganisation took back {format_amount(receipt.amount)} DOGE that user "
+                f"{receipt.user_id} was credited, of block {receipt.block_hash}.",
+            )
+        return 1
+
+    @staticmethod
+    def _count(booked: booking.Booked, height: int) -> None:
+        metrics.TIP_HEIGHT.set(height)
+        metrics.RECEIPTS.labels("received").inc(booked.received)
+        metrics.RECEIPTS.labels("insufficient").inc(booked.insufficient)
+        metrics.RECEIPTS.labels("credited").inc(booked.credited)
+        metrics.COINS_SPENT.inc(booked.spent)
+
+    def _settle(self, connection: Connection) -> None:
+        """What is due at the tip, whether or not a block came."""
+        with connection.transaction(), connection.cursor() as cursor:
+            tip = book.tip(cursor)
+        if tip is not None:
+            metrics.TIP_HEIGHT.set(tip[0])
+            self._credit_agreed(connection, tip[0])
+        self._relay_waiting(connection)
+        for kind in (_UNUSABLE, _NOT_FOLLOWED):
+            self._alarmed.pop(kind, None)
+        self._set_fault(None)
+
+    # ------------------------------------------------------------------ crediting by two nodes
+
+    def _credit_agreed(self, connection: Connection, tip_height: int) -> None:
+        """With a second node, credit what it agrees on; what it doesn't waits for the next look."""
+        second = self._second
+        if second is None:
+            return
+
+        def agrees(block_hash: str, confirmations: int) -> bool:
+            header = second.header(block_hash)
+            return header is not None and header.confirmations >= confirmations
+
+        try:
+            credited, waiting = booking.credit_agreed(connection, tip_height, agrees)
+        except NodeFault as fault:
+            self._second_fault = f"nothing is credited: the second node: {fault}"
+            self._alarm(_SECOND_NODE, self._second_fault)
+            return
+        self._second_fault = None
+        self._alarmed.pop(_SECOND_NODE, None)
+        metrics.RECEIPTS.labels("credited").inc(credited)
+        if waiting:
+            log.warning("the second node does not agree yet", extra={"blocks": waiting})
+
+    # ------------------------------------------------------------------ commands
+
+    def _relay_waiting(self, connection: Connection) -> None:
+        """Send what waits in the outbox; a broker that is away keeps no block from being taken."""
+        if time.monotonic() < self._relay_at:
+            return
+        try:
+            while count := self._relay.run_once(connection):
+                metrics.RELAYED.inc(count)
+        except KafkaUnavailable as away:
+            self._relay_fault = f"broker is away: {away}"
+            self._relay_at = time.monotonic() + self._relay_backoff.next()
+            log.warning("commands wait in the outbox", extra={"cause": str(away)})
+        else:
+            self._relay_fault = None
+            self._relay_backoff.reset()
+
+    # ------------------------------------------------------------------ health
+
+    def fault(self) -> str | None:
+        """What keeps this watcher from following or telling, or None."""
+        return self._fault or self._relay_fault or self._second_fault or self._progress.behind()

@@ -1,0 +1,156 @@
+"""``wallet up`` as a stranger uses it: start, ask, kill, stop, start again by the commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from streams.local.process import free_port, recorded, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+START_SECONDS: Final = 120
+STOP_SECONDS: Final = 10
+
+
+class Wallet:
+    """The command line in a folder of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._options = [
+            f"--api-port={free_port()}",
+            f"--broker-port={free_port()}",
+            f"--database-port={free_port()}",
+            f"--node-port={free_port()}",
+            f"--aws-port={free_port()}",
+        ]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``wallet`` to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "api.cli", *arguments],
+            env={**os.environ, "WALLET_HOME": str(self.home), "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=START_SECONDS,
+        )
+
+    def up(self) -> dict[str, Any]:
+        """Start it in the background; what ``endpoints.json`` says."""
+        done = self.run("up", "--detach", *self._options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found: dict[str, Any] = json.loads((self.home / "endpoints.json").read_text())
+        return found
+
+    def process(self, name: str) -> int:
+        """The pid of one of its processes."""
+        process = recorded(self.home / "run" / f"{name}.pid")
+        assert process is not None, f"{name} does not run"
+        return process.pid
+
+
+@pytest.fixture
+def wallet() -> Iterator[Wallet]:
+    """Nothing runs yet; nothing is left."""
+    home = Path(tempfile.mkdtemp(prefix="wallet-test-", dir="/var/tmp"))
+    home.chmod(0o755)
+    made = Wallet(home)
+    yield made
+    made.run("down")
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def deposit(wallet: Wallet, endpoints: dict[str, Any], amount: str) -> None:
+    """Pay the user test coins, and wait until they are his."""
+    before = Decimal(balance(endpoints)["available"])
+    paid = wallet.run("faucet", _ask(endpoints, "deposit-address")["address"], amount)
+    assert paid.returncode == 0, paid.stderr
+    awaited = before + Decimal(amount)
+    assert wait_until(lambda: Decimal(balance(endpoints)["available"]) == awaited, 60)
+
+
+def balance(endpoints: dict[str, Any]) -> dict[str, Any]:
+    """The user's balance over REST."""
+    return _ask(endpoints, "balance")
+
+
+def _ask(endpoints: dict[str, Any], path: str) -> dict[str, Any]:
+    request = urllib.request.Request(
+        f"{endpoints['api']}/api/v1/wallet/{path}",
+        headers={"Authorization": f"Bearer {endpoints['user_token']}"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def test_it_starts_answers_survives_kills_stops_in_time_and_finds_its_data(wallet: Wallet) -> None:
+    endpoints = wallet.up()
+    assert stat.S_IMODE((wallet.home / "endpoints.json").stat().st_mode) == 0o600
+    assert balance(endpoints)["available"] == "0.00000000"
+    assert wallet.run("status").returncode == 0
+
+    second = wallet.run("up")
+    assert second.returncode == 1
+    assert "`wallet down` stops it" in second.stderr
+
+    # The commands find the running wallet by themselves.
+    assert "WALLET_KAFKA_BOOTSTRAP_SERVERS" in wallet.run("settings").stdout
+    topics = wallet.run("topics")
+    assert topics.returncode == 0, topics.stdout + topics.stderr
+
+    deposit(wallet, endpoints, "30")
+    for name in ("worker", "api", "watcher", "payer", "node", "aws", "kafka", "postgres"):
+        before = wallet.process(name)
+        os.kill(before, signal.SIGKILL)
+        assert wait_until(partial(_again, wallet, name, before), 60), name
+    assert wait_until(lambda: wallet.run("status").returncode == 0, 90)
+    assert balance(endpoints)["available"] == "30.00000000"
+    deposit(wallet, endpoints, "12")
+
+    started = time.monotonic()
+    assert wallet.run("down").stdout == "stopped\n"
+    assert time.monotonic() - started < STOP_SECONDS
+    assert not (wallet.home / "endpoints.json").exists()
+    assert wallet.run("status").returncode == 1
+
+    again = wallet.up()
+    assert again["user_id"] == endpoints["user_id"]
+    assert again["broker"] == endpoints["broker"]
+    assert balance(again)["available"] == "42.00000000"
+    doctor = wallet.run("doctor")
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+
+
+def test_after_its_own_process_was_killed_it_starts_again_or_is_taken_down(wallet: Wallet) -> None:
+    endpoints = wallet.up()
+    os.kill(endpoints["pid"], signal.SIGKILL)
+    assert wait_until(lambda: "was killed" in wallet.run("status").stdout, 10)
+    again = wallet.up()
+    assert balance(again)["available"] == "0.00000000"
+    os.kill(again["pid"], signal.SIGKILL)
+    assert wait_until(lambda: "was killed" in wallet.run("status").stdout, 10)
+    assert wallet.run("down").stdout == "stopped\n"
+    assert "nothing of" in wallet.run("down").stdout
+
+
+def _again(wallet: Wallet, name: str, before: int) -> bool:
+    process = recorded(wallet.home / "run" / f"{name}.pid")
+    return process is not None and process.pid != before

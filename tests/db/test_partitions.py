@@ -1,0 +1,164 @@
+"""The fence: who may write of a partition, from which offset, and how a frozen owner is ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from db import partitions
+from db.partitions import Fenced, Progress
+from tests.conftest import Database
+from tests.support.till import worker_connection
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@pytest.fixture
+def mine(database: Database) -> Iterator[Connection]:
+    """A worker's connection."""
+    with worker_connection(database) as connection:
+        yield connection
+
+
+@pytest.fixture
+def theirs(database: Database) -> Iterator[Connection]:
+    """Another worker's connection."""
+    connection = worker_connection(database)
+    yield connection
+    connection.close()
+
+
+def take(connection: Connection, *numbers: int, owner: str = "me") -> list[partitions.Partition]:
+    with connection.cursor(binary=True) as cursor:
+        return [
+            partitions.take_over(cursor, 0, number, topic_id="T", owner=owner) for number in numbers
+        ]
+
+
+def progress(partition: int, next_offset: int) -> Progress:
+    return Progress(0, partition, next_offset, next_offset - 1, b"digest", b"c" * 32)
+
+
+def claim(connection: Connection, *wanted: tuple[int, int, int]) -> list[partitions.Partition]:
+    """Claim (partition, epoch, first offset) of topic 0."""
+    with connection.cursor(binary=True) as cursor:
+        return partitions.claim(cursor, [(0, *one) for one in wanted])
+
+
+def test_each_take_over_raises_the_epoch_and_keeps_the_rest(mine: Connection) -> None:
+    (first,) = take(mine, 3)
+    assert (first.epoch, first.next_offset, first.generation) == (1, 0, 1)
+    assert (first.topic_id, first.chain, first.last_offset) == ("T", bytes(32), None)
+    with mine.cursor(binary=True) as cursor:
+        partitions.advance(cursor, [progress(3, 10)])
+        partitions.halt(cursor, 0, 3, "the log is another")
+        second = partitions.take_over(cursor, 0, 3, topic_id="another", owner="you")
+        assert second == first._replace(
+            epoch=2, next_offset=10, last_offset=9, last_digest=b"digest", chain=b"c" * 32
+        )
+        assert partitions.partitions(cursor) == [second]
+
+
+def test_a_batch_is_refused_under_an_old_epoch(mine: Connection, theirs: Connection) -> None:
+    take(mine, 0, 1)
+    assert [row.partition for row in claim(mine, (0, 1, 0), (1, 1, 0))] == [0, 1]
+    take(theirs, 1)
+    with pytest.raises(Fenced, match="partition 1"):
+        claim(mine, (0, 1, 0), (1, 1, 0))
+    assert claim(theirs, (1, 2, 0))
+
+
+def test_a_batch_is_refused_that_was_applied_before_and_gaps_are_none(mine: Connection) -> None:
+    take(mine, 0)
+    with mine.cursor(binary=True) as cursor:
+        partitions.advance(cursor, [progress(0, 10)])
+    with pytest.raises(Fenced):
+        claim(mine, (0, 1, 9))
+    assert claim(mine, (0, 1, 10))
+    # The markers of a producer's transactions take offsets, too.
+    assert claim(mine, (0, 1, 12))
+
+
+def test_a_partition_that_nobody_has_taken_over_is_nobodys(mine: Connection) -> None:
+    with pytest.raises(Fenced, match="None"):
+        claim(mine, (0, 0, 0))
+    with mine.cursor() as cursor, pytest.raises(Fenced, match="1 partitions to advance, 0 there"):
+        partitions.advance(cursor, [progress(0, 10)])
+
+
+def test_a_take_over_waits_for_the_batch_that_is_under_way(
+    mine: Connection, theirs: Connection
+) -> None:
+    take(mine, 0)
+    with mine.transaction():
+        claim(mine, (0, 1, 0))
+        theirs.execute("SET lock_timeout = 100")
+        with pytest.raises(errors.LockNotAvailable):
+            take(theirs, 0)
+    assert take(theirs, 0)[0].epoch == 2
+
+
+def test_an_owner_that_holds_on_is_ended_and_nobody_else(
+    mine: Connection, theirs: Connection
+) -> None:
+    take(mine, 0)
+    take(theirs, 1, owner="you")
+    with theirs.cursor() as cursor:
+        assert not partitions.terminate_owner(cursor, 0, 1), "itself"
+        assert not partitions.terminate_owner(cursor, 0, 2), "no owner"
+        theirs.execute("UPDATE partitions SET backend_start = now() WHERE partition = 0")
+        assert not partitions.terminate_owner(cursor, 0, 0), "the pid belongs to another by now"
+    assert mine.execute("SELECT 1").fetchone() == (1,)
+    take(mine, 0)
+    with theirs.cursor() as cursor:
+        assert partitions.terminate_owner(cursor, 0, 0)
+    with pytest.raises(psycopg.OperationalError):
+        mine.execute("SELECT 1")
+
+
+def test_a_worker_frozen_inside_a_copy_holds_on_until_it_is_ended(
+    mine: Connection, theirs: Connection
+) -> None:
+    take(mine, 0)
+    mine.execute("SET statement_timeout = 200")
+    mine.execute("SET idle_in_transaction_session_timeout = 200")
+    theirs.execute("SET lock_timeout = 1000")
+    frozen = mine.cursor(binary=True)
+    with pytest.raises(psycopg.OperationalError), mine.transaction():
+        partitions.claim(frozen, [(0, 0, 1, 0)])
+        with frozen.copy("COPY outbox FROM STDIN (FORMAT binary)") as copy:
+            copy.write(b"PGCOPY\n\xff\r\n\0")
+            with pytest.raises(errors.LockNotAvailable):
+                take(theirs, 0)
+            with theirs.cursor() as cursor:
+                assert partitions.terminate_owner(cursor, 0, 0)
+            assert take(theirs, 0)[0].epoch == 2
+
+
+def test_the_offsets_passed_are_told_once_the_batch_is_committed(
+    database: Database, mine: Connection
+) -> None:
+    with psycopg.connect(database.api_url, autocommit=True) as listener:
+        listener.execute("LISTEN wallet_passed")
+        with mine.transaction(), mine.cursor() as cursor:
+            partitions.notify_passed(cursor, [progress(1, 10), progress(2, 7)])
+            assert list(listener.notifies(timeout=0.1)) == []
+        told = list(listener.notifies(timeout=5.0, stop_after=1))
+        assert [one.payload for one in told] == ["0:1:10,0:2:7"]
+
+
+def test_a_batch_over_very_many_partitions_is_told_in_parts(
+    database: Database, mine: Connection
+) -> None:
+    everything = [progress(number, 2**55) for number in range(600)]
+    with psycopg.connect(database.api_url, autocommit=True) as listener:
+        listener.execute("LISTEN wallet_passed")
+        with mine.transaction(), mine.cursor() as cursor:
+            partitions.notify_passed(cursor, everything)
+        told = list(listener.notifies(timeout=5.0, stop_after=3))
+    passed = [place for one in told for place in one.payload.split(",")]
+    assert passed == [f"0:{number}:{2**55}" for number in range(600)]

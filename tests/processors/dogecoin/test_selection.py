@@ -1,0 +1,277 @@
+"""The choice of coins: nothing is left over, nothing is given away, no rule of relay is broken."""
+
+from __future__ import annotations
+
+import random
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.dogecoin.fees import (
+    ANCESTORS_MAX,
+    CHANGE_BYTES,
+    CHANGE_MIN,
+    DUST_SOFT,
+    INPUT_BYTES,
+    SIZE_END,
+    FeePolicy,
+    FeesImpossible,
+    fee_for,
+)
+from processors.dogecoin.scripts import p2pkh_script, p2sh_script
+from processors.dogecoin.selection import (
+    Bill,
+    CannotPay,
+    Coin,
+    FeeTooHigh,
+    NotEnough,
+    Payment,
+    TooLarge,
+    by_size,
+    select,
+    smallest,
+)
+from tests.processors.dogecoin.account import DOGE, FEE_MAX, coin
+
+SCRIPT = p2pkh_script(bytes(20))
+RATE = 1_000_000
+
+AMOUNTS = st.one_of(
+    st.integers(1, 300_000), st.integers(300_000, 5 * DOGE), st.integers(DOGE, 10_000 * DOGE)
+)
+COINS = st.lists(st.tuples(AMOUNTS, st.integers(0, 12)), max_size=30).map(
+    lambda drawn: [
+        coin(number, amount, ancestors=ancestors)
+        for number, (amount, ancestors) in enumerate(drawn)
+    ]
+)
+PAYMENTS = st.lists(
+    st.builds(
+        Payment,
+        amount=st.one_of(st.integers(100_000, 2 * DUST_SOFT), st.integers(DOGE, 5_000 * DOGE)),
+        script=st.sampled_from([SCRIPT, p2sh_script(bytes(20))]),
+    ),
+    min_size=1,
+    max_size=8,
+)
+RATES = st.integers(100_000, 100 * RATE)
+
+
+@given(coins=COINS, payments=PAYMENTS, rate=RATES)
+def test_coins_pay_the_payments_the_fee_and_the_change_and_nothing_else(
+    coins: list[Coin], payments: list[Payment], rate: int
+) -> None:
+    bill = Bill(payments, rate)
+    try:
+        chosen = select(coins, payments, rate, fee_max=FEE_MAX)
+    except NotEnough as short:
+        assert short.missing > 0
+        return
+    except FeeTooHigh as costly:
+        assert costly.fee > FEE_MAX
+        return
+    paid_in = sum(each.amount for each in chosen.coins)
+    assert paid_in == bill.total + chosen.fee + chosen.change
+    assert len({each.outpoint for each in chosen.coins}) == len(chosen.coins)
+    assert set(chosen.coins) <= set(coins)
+    assert chosen.fee <= FEE_MAX
+    assert sum(each.ancestors for each in chosen.coins) + 1 <= ANCESTORS_MAX
+    assert bill.size(len(chosen.coins), change=chosen.change > 0) < SIZE_END
+    least = bill.fee(len(chosen.coins), change=chosen.change > 0)
+    if chosen.change:
+        assert chosen.change >= CHANGE_MIN
+        assert chosen.fee == least
+    else:
+        # What is given away is less than change would have been, with its own bytes.
+        assert least <= chosen.fee < least + CHANGE_MIN + fee_for(CHANGE_BYTES, rate) + 1
+    dust = sum(DUST_SOFT for each in payments if each.amount < DUST_SOFT)
+    size = bill.size(len(chosen.coins), change=chosen.change > 0)
+    assert 1000 * (chosen.fee - dust) >= size * rate
+
+
+@given(coins=COINS, payments=PAYMENTS, rate=RATES, seed=st.integers())
+def test_the_order_in_which_coins_come_does_not_matter(
+    coins: list[Coin], payments: list[Payment], rate: int, seed: int
+) -> None:
+    def outcome(given_coins: list[Coin]) -> object:
+        try:
+            return select(given_coins, payments, rate, fee_max=FEE_MAX)
+        except CannotPay as error:
+            return type(error), str(error)
+
+    shuffled = coins.copy()
+    random.Random(seed).shuffle(shuffled)
+    assert outcome(coins) == outcome(shuffled)
+
+
+@given(
+    amounts=st.lists(st.integers(200_000, 40 * DOGE), min_size=1, max_size=8),
+    wanted=st.integers(DOGE, 100 * DOGE),
+    rate=RATES,
+)
+def test_a_set_without_change_is_found_whenever_there_is_one(
+    amounts: list[int], wanted: int, rate: int
+) -> None:
+    coins = [coin(number, amount) for number, amount in enumerate(amounts)]
+    bill = Bill([Payment(wanted, SCRIPT)], rate)
+    most = min(fee_for(CHANGE_BYTES + INPUT_BYTES, rate), CHANGE_MIN)
+    usable = by_size(coins, rate)
+    exists = any(
+        0 <= sum(each.amount for each in some) - wanted - bill.fee(len(some), change=False) <= most
+        for size in range(1, len(usable) + 1)
+        for some in combinations(usable, size)
+    )
+    if exists:
+        chosen = select(coins, [Payment(wanted, SCRIPT)], rate, fee_max=1_000 * DOGE)
+        assert chosen.change == 0
+
+
+@given(coins=COINS, payments=PAYMENTS, rate=RATES)
+def test_only_what_does_not_reach_is_called_missing(
+    coins: list[Coin], payments: list[Payment], rate: int
+) -> None:
+    confirmed = [each._replace(ancestors=0) for each in coins]
+    bill = Bill(payments, rate)
+    usable = by_size(confirmed, rate)
+    reaches = bill.settle(len(usable), sum(each.amount for each in usable)) is not None
+    try:
+        select(confirmed, payments, rate, fee_max=10**18)
+    except NotEnough as short:
+        assert not reaches
+        # One coin more of so much, at the price of its input, would have done.
+        more = coin(99, short.missing + fee_for(INPUT_BYTES + 2, rate) + 1)
+        select([*confirmed, more], payments, rate, fee_max=10**18)
+    else:
+        assert reaches
+
+
+def test_an_exact_coin_is_taken_before_a_larger_one() -> None:
+    payment = Payment(5 * DOGE, SCRIPT)
+    exact = 5 * DOGE + Bill([payment], RATE).fee(1, change=False)
+    coins = [coin(1, 900 * DOGE), coin(2, exact), coin(3, 6 * DOGE)]
+    chosen = select(coins, [payment], RATE, fee_max=FEE_MAX)
+    assert chosen.coins == (coins[1],)
+    assert (chosen.fee, chosen.change) == (192_000, 0)
+
+
+def test_the_largest_coins_come_first_where_change_cannot_be_helped() -> None:
+    coins = [coin(number, (number + 1) * DOGE) for number in range(6)]
+    chosen = select(coins, [Payment(8 * DOGE + DOGE // 2, SCRIPT)], RATE, fee_max=FEE_MAX)
+    assert [each.amount for each in chosen.coins] == [6 * DOGE, 5 * DOGE]
+    assert chosen.fee == fee_for(10 + 2 * 148 + 2 * 34, RATE)
+    assert chosen.change == 2 * DOGE + DOGE // 2 - chosen.fee
+
+
+@pytest.mark.parametrize(("over", "change"), [(CHANGE_MIN - 1, 0), (CHANGE_MIN, CHANGE_MIN)])
+def test_change_under_a_hundredth_goes_to_the_fee(over: int, change: int) -> None:
+    payment = Payment(3 * DOGE, SCRIPT)
+    fee = Bill([payment], RATE).fee(1, change=True)
+    chosen = select([coin(1, 3 * DOGE + fee + over)], [payment], RATE, fee_max=FEE_MAX)
+    assert chosen.change == change
+    assert chosen.fee == fee + over - change
+
+
+def test_each_payment_under_a_hundredth_costs_a_hundredth_more() -> None:
+    payments = [Payment(DUST_SOFT - 1, SCRIPT), Payment(DUST_SOFT, SCRIPT)]
+    chosen = select([coin(1, DOGE)], payments, RATE, fee_max=FEE_MAX)
+    assert chosen.fee == fee_for(10 + 148 + 3 * 34, RATE) + DUST_SOFT
+
+
+def test_coins_that_cost_more_than_they_are_worth_are_left() -> None:
+    dust = [coin(number, 148_000) for number in range(1, 9)]
+    chosen = select([*dust, coin(20, 2 * DOGE)], [Payment(DOGE, SCRIPT)], RATE, fee_max=FEE_MAX)
+    assert [each.amount for each in chosen.coins] == [2 * DOGE]
+    with pytest.raises(NotEnough):
+        select(dust, [Payment(DUST_SOFT, SCRIPT)], RATE, fee_max=FEE_MAX)
+
+
+def test_what_is_missing_is_told_in_koinu() -> None:
+    with pytest.raises(NotEnough, match=r"at least 3\.00192000 DOGE are missing") as raised:
+        select([coin(1, 2 * DOGE)], [Payment(5 * DOGE, SCRIPT)], RATE, fee_max=FEE_MAX)
+    assert raised.value.missing == 3 * DOGE + 192_000
+    with pytest.raises(NotEnough) as raised:
+        select([], [Payment(5 * DOGE, SCRIPT)], RATE, fee_max=FEE_MAX)
+    assert raised.value.missing == 5 * DOGE + 192_000
+
+
+def test_no_more_than_twenty_five_unconfirmed_hang_together() -> None:
+    coins = [coin(1, 9 * DOGE, ancestors=20), coin(2, 8 * DOGE, ancestors=5), coin(3, 7 * DOGE)]
+    chosen = select(coins, [Payment(15 * DOGE, SCRIPT)], RATE, fee_max=FEE_MAX)
+    assert [each.amount for each in chosen.coins] == [9 * DOGE, 7 * DOGE]
+    with pytest.raises(NotEnough):
+        select(coins, [Payment(20 * DOGE, SCRIPT)], RATE, fee_max=FEE_MAX)
+    with pytest.raises(NotEnough):
+        select([coin(1, 9 * DOGE, ancestors=25)], [Payment(DOGE, SCRIPT)], RATE, fee_max=FEE_MAX)
+
+
+def test_a_transaction_stays_under_a_hundred_kilobytes() -> None:
+    coins = [coin(number, DOGE) for number in range(700)]
+    chosen = select(coins, [Payment(600 * DOGE, SCRIPT)], RATE, fee_max=FEE_MAX)
+    assert 600 < len(chosen.coins) <= 675
+    with pytest.raises(TooLarge, match="join small coins first"):
+        select(coins, [Payment(680 * DOGE, SCRIPT)], RATE, fee_max=FEE_MAX)
+    with pytest.raises(TooLarge):
+        select(coins, [Payment(DUST_SOFT, SCRIPT)] * 2_950, RATE, fee_max=FEE_MAX)
+    with pytest.raises(NotEnough):
+        select(coins, [Payment(800 * DOGE, SCRIPT)], RATE, fee_max=FEE_MAX)
+
+
+def test_a_fee_over_the_cap_is_refused() -> None:
+    coins = [coin(number, DOGE) for number in range(600)]
+    with pytest.raises(FeeTooHigh, match="pay fewer at once"):
+        select(coins, [Payment(400 * DOGE, SCRIPT)], 20 * RATE, fee_max=FEE_MAX)
+
+
+def test_a_dear_set_without_change_gives_way_to_a_cheap_one_with_it() -> None:
+    payment = Payment(100 * DOGE, SCRIPT)
+    many = [coin(number, DOGE) for number in range(120)]
+    chosen = select([*many, coin(200, 99 * DOGE)], [payment], RATE, fee_max=DOGE // 50)
+    assert len(chosen.coins) < 10
+
+
+def test_the_search_ends_where_no_set_fits() -> None:
+    draw = random.Random(7)
+    coins = [coin(number, draw.randrange(DOGE, 50 * DOGE) * 2) for number in range(2_000)]
+    chosen = select(coins, [Payment(30_001 * DOGE + 1, SCRIPT)], RATE, fee_max=FEE_MAX)
+    assert len(chosen.coins) <= 675
+
+
+def test_the_smallest_are_those_to_join() -> None:
+    coins = [coin(1, 9 * DOGE), coin(2, 1_000), coin(3, DOGE, ancestors=1), coin(4, 2 * DOGE)]
+    assert smallest(coins, RATE, limit=5) == [coins[3], coins[0]]
+    assert smallest(coins, RATE, limit=1) == [coins[3]]
+
+
+@pytest.mark.parametrize(
+    ("estimate", "rate"),
+    [
+        (None, 1_000_000),
+        (-100_000_000, 1_000_000),
+        (0, 1_000_000),
+        (999_999, 1_000_000),
+        (5_000_000, 5_000_000),
+        (200_000_000, 100_000_000),
+    ],
+)
+def test_the_nodes_estimate_is_held_between_floor_and_ceiling(
+    estimate: int | None, rate: int
+) -> None:
+    assert FeePolicy().rate_for(estimate) == rate
+
+
+def test_a_policy_is_read_from_amounts_of_doge() -> None:
+    policy = FeePolicy.of(rate="0.01", rate_max="1.00000000", fee_max="10")
+    assert policy == FeePolicy()
+
+
+@pytest.mark.parametrize(
+    ("rate", "rate_max", "fee_max"),
+    [("0.00099999", "1", "10"), ("2", "1", "10"), ("0.01", "1", "0.00999999")],
+)
+def test_settings_that_contradict_each_other_are_told(
+    rate: str, rate_max: str, fee_max: str
+) -> None:
+    with pytest.raises(FeesImpossible, match="DOGE"):
+        FeePolicy.of(rate=rate, rate_max=rate_max, fee_max=fee_max)

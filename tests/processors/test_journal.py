@@ -1,0 +1,188 @@
+"""The journal of a batch: pure, so that a batch can be retried and a log replayed byte for byte."""
+
+from __future__ import annotations
+
+import random
+from itertools import islice
+from typing import Final, NamedTuple
+
+import msgspec
+import pytest
+
+from db.reads import First
+from processors.books import BatchBooks
+from processors.incoming import Record, read_batch
+from processors.journal import EVENT_FRAME, Counts, Frame, Journal, Undecidable
+from schemas.commands import LockFunds, OpenWallet, PayOrder, ReleaseEscrow
+from schemas.events import CloudEvent
+from schemas.ledger import HOUSE
+from schemas.records import DepositAddress, Wallet
+from schemas.samples import BUYER, SELLER
+from schemas.topics import CommandTopic
+from streams.loadgen.pieces import Player, Shares
+from streams.loadgen.plan import Layout, Script
+from tests.support.books import ANN, BOB, RULES, USERS, Ledger, address_of, doge
+from tests.support.commands import MemoryLog, Wire, id_of, wire
+
+_event: Final = msgspec.json.Decoder(CloudEvent)
+PARTITIONS: Final = 3
+
+
+class Written(NamedTuple):
+    """What a log came to, batch after batch."""
+
+    entries: list[bytes]
+    outcomes: list[bytes]
+    frames: list[Frame]
+    counts: Counts
+
+
+class Played(NamedTuple):
+    """A marketplace's records, which come after those that fund it."""
+
+    funding: list[Record]
+    records: list[Record]
+    players: list[Player]
+
+
+def market(seed: int, size: int = 400) -> Played:
+    log = MemoryLog(PARTITIONS)
+    shares = Shares(duplicates=0.1, overdrafts=0.05, malformed=0.05)
+    script = Script(seed, 5, Layout(PARTITIONS), shares)
+    funding, records = (
+        [log.append(Wire(planned.topic, planned.key, planned.value)) for planned in stage]
+        for stage in (script.funding(), islice(script.marketplace(), size))
+    )
+    return Played(funding, records, script.players)
+
+
+def journalled(played: Played, batches: list[list[Record]]) -> Written:
+    """Decide batches one after another on the same books; batch numbers are all the same."""
+    users = [HOUSE, BUYER, SELLER, *(player.user_id for player in played.players)]
+    books = BatchBooks(
+        rules=RULES, wallets={user: Wallet(user_id=user) for user in users}, derive=address_of
+    )
+    books.load(
+        DepositAddress(
+            address=player.address,
+            user_id=player.user_id,
+            account_key="made up",
+            derivation_index=player.number,
+            assigned_at=0,
+        )
+        for player in played.players
+    )
+    firsts: dict[tuple[str, int, str], First] = {}
+    written = Written([], [], [], Counts())
+    for records in [played.funding, *batches]:
+        journal = Journal(books, firsts, 1)
+        for part in read_batch(records):
+            done = journal.decide(part, 1)
+            written.entries.extend(done.entries)
+            written.outcomes.extend(done.commands)
+            written.frames.extend(done.frames)
+        for name in Counts.__struct_fields__:
+            total = getattr(written.counts, name) + getattr(journal.counts, name)
+            setattr(written.counts, name, total)
+    return written
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_same_records_give_the_same_bytes_whatever_order_they_come_in(seed: int) -> None:
+    played = market(seed)
+    shuffled = random.Random(seed).sample(played.records, len(played.records))
+    assert journalled(played, [played.records]) == journalled(played, [shuffled])
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_how_a_partition_is_cut_into_batches_changes_nothing(seed: int) -> None:
+    played = market(seed)
+    # Slice by slice, as a batch decides them; so only the cuts differ.
+    ordered = [item.record for part in read_batch(played.records) for item in part.items]
+    chance = random.Random(seed)
+    cut: list[list[Record]] = [[]]
+    for record in ordered:
+        if chance.random() < 0.1:
+            cut.append([])
+        cut[-1].append(record)
+    assert journalled(played, [ordered]) == journalled(played, cut)
+
+
+def test_a_market_has_one_outcome_and_one_own_event_a_command() -> None:
+    played = market(7)
+    written = journalled(played, [played.records])
+    counts = msgspec.structs.asdict(written.counts)
+    assert sum(counts.values()) == len(played.funding) + len(played.records)
+    assert len(written.outcomes) == sum(counts.values()) - counts["dead_letters"]
+    events = [_event.decode(f.value) for f in written.frames if f.kind == EVENT_FRAME]
+    own = {event.causationid for event in events if event.idempotencykey is not msgspec.UNSET}
+    letters = len(written.frames) - len(events)
+    assert (len(own), letters) == (len(written.outcomes), counts["dead_letters"])
+    assert len({event.id for event in events}) == len(events)
+    assert min(counts.values()) > 0, "the market has some of everything"
+
+
+class Desk:
+    """A journal on the books of a small ledger."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.log = MemoryLog()
+        self.firsts: dict[tuple[str, int, str], First] = {}
+
+    def decide(self, *records: Record) -> list[CloudEvent]:
+        """Decide as one batch; its events."""
+        journal = Journal(self.ledger.books, self.firsts, 1)
+        return [
+            _event.decode(frame.value)
+            for part in read_batch(records)
+            for frame in journal.decide(part, 1).frames
+            if frame.kind == EVENT_FRAME
+        ]
+
+
+def test_a_key_is_shown_to_its_own_user_alone() -> None:
+    desk = Desk()
+    desk.ledger.fund(100)
+    pay = desk.log.append(wire(PayOrder(seller_id=BOB, order_id="o", amount=doge(10)), key="pay"))
+    sell = desk.log.append(wire(ReleaseEscrow(escrow_id=id_of(pay)), key="release"))
+    paid, released, credited = desk.decide(pay, sell)
+    assert (paid.subject, paid.idempotencykey) == (ANN, "pay")
+    assert (released.subject, released.idempotencykey) == (ANN, "release")
+    assert (credited.subject, credited.idempotencykey) == (BOB, msgspec.UNSET)
+    assert b"release" not in bytes(credited.data)
+
+
+def test_sequence_counts_rejections_and_replays_and_version_counts_neither() -> None:
+    desk = Desk()
+    records = [desk.log.append(wire(OpenWallet(), key="open")) for _ in range(3)]
+    records.append(
+        desk.log.append(wire(LockFunds(amount=doge(1), reference_type="auction", reference_id="7")))
+    )
+    events = desk.decide(*records)
+    assert sorted(event.sequence for event in events) == [1, 2, 3, 4]
+    assert {event.type for event in events} == {
+        "wallet.opened",
+        "command.replayed",
+        "command.rejected",
+    }
+    assert desk.ledger.wallet().version == 1
+
+
+def test_a_fault_of_the_program_names_the_record() -> None:
+    desk = Desk()
+    del desk.ledger.books.wallets[BOB]
+    good, bad = desk.log.append(wire(OpenWallet())), desk.log.append(wire(OpenWallet(), BOB))
+    with pytest.raises(Undecidable) as failure:
+        desk.decide(good, bad)
+    assert failure.value.record == bad
+    assert isinstance(failure.value.__cause__, KeyError)
+    assert str(bad.offset) in str(failure.value)
+
+
+def test_all_users_of_the_small_ledger_are_other_partitions_business() -> None:
+    log = MemoryLog(1)
+    records = [log.append(wire(OpenWallet(), user)) for user in USERS]
+    (part,) = read_batch(records)
+    assert (part.topic, part.partition) == (CommandTopic.USERS, 0)
+    assert (part.first_offset, part.last_offset) == (0, len(USERS) - 1)

@@ -1,0 +1,286 @@
+"""The bridge on a real broker: whatever AWS does, each event arrives, in order for its user."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from api.commands.bridge import command
+from schemas.settings import Settings
+from schemas.topics import EVENTS, topic_name
+from streams.bridge.bridge import Bridge
+from streams.bridge.letters import kept
+from streams.bridge.tap import Tap
+from streams.kafka.admin import create_topics
+from streams.kafka.config import client_config, partition_of
+from streams.kafka.follow import RecordsGone
+from streams.kafka.produce import Producer
+from streams.local.aws import REGION, EmbeddedAws
+from streams.local.process import free_port
+from tests.crash.wallet import bare_environment
+from tests.support.event_bus import MoodyBus, serving
+from tests.support.eventually import eventually
+from tests.support.running import environment_of
+
+pytestmark = pytest.mark.timeout(180)
+
+ROOT: Final = Path(__file__).parent.parent.parent.parent
+SEED: Final = 20261124
+PATIENCE_SECONDS: Final = 60.0
+CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the emulator, and no others that this machine may have."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+
+
+@pytest.fixture
+def wallet(settings: Settings) -> Settings:
+    """The test's own topics."""
+    create_topics(settings)
+    return settings
+
+
+def on_bus(settings: Settings, address: str) -> Settings:
+    return msgspec.structs.replace(settings, aws_endpoint_url=address, aws_region=REGION)
+
+
+@contextmanager
+def bridging(settings: Settings, *, skip_gone: bool = False) -> Iterator[Bridge]:
+    """A bridge in a thread, stopped in the end."""
+    bridge = Bridge(settings, skip_gone=skip_gone)
+    thread = threading.Thread(target=bridge.run, name="bridge")
+    thread.start()
+    try:
+        yield bridge
+    finally:
+        bridge.stop()
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
+
+
+def publish(settings: Settings, events: list[tuple[str, bytes]]) -> None:
+    """Put records on the topic of events, by user and value."""
+    producer = Producer(settings)
+    for user, value in events:
+        producer.send(topic_name(settings, EVENTS), user.encode(), value)
+    assert producer.flush() == 0
+    producer.close()
+
+
+def event(user: str, number: int, **more: object) -> tuple[str, bytes]:
+    document = {
+        "specversion": "1.0",
+        "id": f"{user}-{number}",
+        "type": "deposit.confirmed",
+        "subject": user,
+        "time": "2026-11-24T12:00:00.000Z",
+        "sequence": number,
+        **more,
+    }
+    return user, json.dumps(document).encode()
+
+
+def events(users: int, each: int, first: int = 0) -> list[tuple[str, bytes]]:
+    return [event(f"user-{u}", n) for n in range(first, first + each) for u in range(users)]
+
+
+def wanted(users: int, each: int) -> dict[str, list[str]]:
+    return {f"user-{u}": [f"user-{u}-{n}" for n in range(each)] for u in range(users)}
+
+
+def await_all(bus: MoodyBus, users: int, each: int) -> None:
+    eventually(
+        lambda: sum(map(len, bus.first_ids().values())) == users * each,
+        "every event is on the bus",
+        PATIENCE_SECONDS,
+    )
+    assert bus.first_ids() == wanted(users, each)
+    assert not bus.crossed
+
+
+def test_events_arrive_as_consumers_expect_them(wallet: Settings) -> None:
+    bus = MoodyBus()
+    publish(wallet, events(3, 20))
+    with serving(bus) as address, bridging(on_bus(wallet, address)) as bridge:
+        await_all(bus, 3, 20)
+        assert bridge.fault() is None
+    entry = bus.arrived[0]
+    user = entry["Resources"][0]
+    assert (entry["Source"], entry["DetailType"]) == ("wallet", "deposit.confirmed")
+    assert entry["EventBusName"] == "default"
+    assert entry["Detail"].encode() == event(user, 0)[1]
+
+
+def test_whatever_the_bus_does_each_event_arrives_in_order(wallet: Settings) -> None:
+    print(f"seed {SEED}")
+    bus = MoodyBus(SEED, trouble=0.4)
+    publish(wallet, events(20, 10))
+    with serving(bus) as address, bridging(on_bus(wallet, address)):
+        await_all(bus, 20, 10)
+    for kind in ("throttled", "silent", "garbage", "broken", "taken"):
+        assert bus.calls[kind], kind
+
+
+def test_the_next_bridge_goes_on_where_the_last_one_ended(wallet: Settings) -> None:
+    bus = MoodyBus()
+    with serving(bus) as address:
+        for first in (0, 10):
+            publish(wallet, events(4, 10, first))
+            with bridging(on_bus(wallet, address)):
+                await_all(bus, 4, first + 10)
+    assert len(bus.arrived) == 80, "nothing was sent twice"
+
+
+def test_while_the_bus_is_away_memory_is_bounded_and_afterwards_all_arrives(
+    wallet: Settings,
+) -> None:
+    bus = MoodyBus()
+    bus.away = True
+    publish(wallet, events(30, 8))
+    with serving(bus) as address:
+        small = msgspec.structs.replace(on_bus(wallet, address), bridge_buffer=50)
+        with bridging(small) as bridge:
+            eventually(lambda: bus.calls["away"] > 20, "it is tried", PATIENCE_SECONDS)
+            eventually(lambda: "EventBridge" in (bridge.fault() or ""), "it says so")
+            assert len(bridge._schedule) <= 50
+            bus.away = False
+            await_all(bus, 30, 8)
+            eventually(lambda: bridge.fault() is None, "all is well again")
+
+
+def test_expired_credentials_are_told_and_renewed_ones_are_used(wallet: Settings) -> None:
+    bus = MoodyBus()
+    bus.refusals = ["ExpiredTokenException"] * 3
+    seen: list[str] = []
+    publish(wallet, events(1, 3))
+    with serving(bus) as address, bridging(on_bus(wallet, address)) as bridge:
+
+        def told() -> bool:
+            seen.append(bridge.fault() or "")
+            return "renew them" in seen[-1] or not bus.refusals
+
+        eventually(told, "the credentials are complained of")
+        await_all(bus, 1, 3)
+    assert bus.calls["refused"] == 3
+
+
+def test_what_aws_can_never_take_becomes_a_dead_letter_and_holds_nobody_up(
+    wallet: Settings,
+) -> None:
+    bus = MoodyBus()
+    publish(
+        wallet,
+        [
+            event("user-0", 0),
+            event("user-0", 99, data="x" * 300_000),
+            ("user-0", b"no event at all"),
+            event("user-0", 1),
+        ],
+    )
+    with serving(bus) as address:
+        with bridging(on_bus(wallet, address)):
+            await_all(bus, 1, 2)
+        reasons = [each.letter.reason for each in kept(wallet)]
+        assert len(reasons) == 2
+        assert "AWS takes 262143" in reasons[0]
+        assert "no event of the wallet" in reasons[1]
+        environment = environment_of(on_bus(wallet, address))
+    shown = CliRunner(env=environment).invoke(command, ["dead-letters", "list"])
+    assert "2 events were never sent" in shown.output
+    place = shown.output.split()[0].split("/")
+    replayed = CliRunner(env=environment).invoke(command, ["dead-letters", "replay", *place])
+    assert "not taken: 3" in replayed.output
+    assert replayed.exit_code == 1
+
+
+def test_events_that_the_topic_dropped_are_named_and_stop_it(wallet: Settings) -> None:
+    bus = MoodyBus()
+    with serving(bus) as address:
+        settings = on_bus(wallet, address)
+        publish(wallet, events(1, 3))
+        with bridging(settings):
+            await_all(bus, 1, 3)
+        publish(wallet, events(1, 5, 3))
+        _drop(wallet, "user-0", 6)
+        with pytest.raises(RecordsGone, match="3 to 5"):
+            Bridge(settings).run()
+        with bridging(settings, skip_gone=True):
+            eventually(lambda: len(bus.arrived) == 5, "the rest arrives", PATIENCE_SECONDS)
+    assert [d["sequence"] for d in bus.details()] == [0, 1, 2, 6, 7]
+
+
+def _drop(settings: Settings, user: str, before: int) -> None:
+    """Let the broker forget a user's partition up to an offset, as its retention would."""
+    place = TopicPartition(
+        topic_name(settings, EVENTS), partition_of(user.encode(), settings.partitions), before
+    )
+    # Kept until it has answered: the client's end would be the question's, too.
+    client = AdminClient(client_config(settings))
+    (future,) = client.delete_records([place]).values()
+    future.result(30.0)
+
+
+def test_a_killed_bridge_loses_nothing_and_the_next_one_says_it_again_under_the_same_ids(
+    wallet: Settings, tmp_path: Path
+) -> None:
+    bus = MoodyBus(SEED, trouble=0.1)
+    publish(wallet, events(20, 25))
+    with serving(bus) as address, (tmp_path / "bridge.log").open("w") as log:
+        for kill_at in (50, 250, 0):
+            process = subprocess.Popen(
+                [sys.executable, "-m", "api.cli", "bridge"],
+                cwd=ROOT,
+                env=bare_environment() | environment_of(on_bus(wallet, address)) | CREDENTIALS,
+                stdout=log,
+                stderr=log,
+            )
+            if kill_at:
+                eventually(
+                    lambda n=kill_at: len(bus.arrived) >= n,  # type: ignore[misc]
+                    f"{kill_at} events have arrived",
+                    PATIENCE_SECONDS,
+                )
+                os.kill(process.pid, signal.SIGKILL)
+            else:
+                await_all(bus, 20, 25)
+                process.send_signal(signal.SIGTERM)
+            code = process.wait(PATIENCE_SECONDS)
+            assert code == (-9 if kill_at else 0)
+
+
+def test_what_arrives_on_the_emulators_bus_can_be_watched(wallet: Settings, tmp_path: Path) -> None:
+    home = tmp_path / "aws"
+    emulator = EmbeddedAws(home, port=free_port(), network="regtest")
+    emulator.start()
+    try:
+        settings = on_bus(wallet, emulator.address)
+        with Tap(settings) as tap, bridging(settings):
+            publish(wallet, events(3, 5))
+            seen: list[str] = []
+
+            def all_seen() -> bool:
+                seen.extend(json.loads(body)["detail"]["id"] for body in tap.receive())
+                return len(set(seen)) == 15
+
+            eventually(all_seen, "all has gone through the emulator", PATIENCE_SECONDS)
+    finally:
+        emulator.stop()

@@ -1,0 +1,42 @@
+"""A wallet on the test's own servers: topics, rules and an account, and a worker in a thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from db.engine import connect
+from db.rules import seed_rules
+from processors.dogecoin.derivation import EXTERNAL_CHAIN, account_keys
+from processors.seed import first_rules, keychain_of
+from schemas.settings import Settings
+from streams.kafka.admin import create_topics
+from streams.worker import Worker
+
+
+def prepared(settings: Settings) -> Settings:
+    """Make topics, account and rules; nothing applies commands yet."""
+    _, xpub = account_keys(bytes(64), settings.network)
+    whole = msgspec.structs.replace(settings, account_xpub=xpub)
+    create_topics(whole)
+    with connect(whole.database_url, application_name="test") as connection:
+        seed_rules(connection, first_rules(whole, keychain_of(whole)))
+    return whole
+
+
+@contextmanager
+def worker_on(settings: Settings) -> Iterator[None]:
+    """A worker, until the block ends."""
+    keychain = keychain_of(settings)
+    worker = Worker(settings, derive=lambda index: keychain.address(EXTERNAL_CHAIN, index))
+    thread = threading.Thread(target=worker.run, name="worker")
+    thread.start()
+    try:
+        yield
+    finally:
+        worker.stop()
+        thread.join(timeout=20.0)
+        assert not thread.is_alive()

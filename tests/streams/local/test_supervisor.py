@@ -1,0 +1,167 @@
+"""The supervisor: what ends is started again, what cannot run is given up, all stops in time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from streams.local import supervisor
+from streams.local.errors import DidNotStart, StackError
+from streams.local.process import free_port, record, recorded, stop, wait_until
+from streams.local.supervisor import Service, Supervisor, answers
+
+#: Answers 200 to everything; drains on SIGTERM as our services do.
+READY: Final = """
+import http.server, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Ready).serve_forever()
+"""
+
+
+#: Runs, and says why it does not work.
+HALTED: Final = READY.replace(
+    "self.send_response(200); self.end_headers()",
+    "self.send_response(503); self.end_headers(); "
+    'self.wfile.write(b\'{"status": "a partition is halted"}\')',
+)
+
+
+def service(home: Path, code: str = READY) -> Service:
+    """A small service under ``home``."""
+    port = free_port()
+    return Service(
+        "worker",
+        [sys.executable, "-c", code, str(port)],
+        home=home,
+        env=dict(os.environ),
+        ready_url=f"http://127.0.0.1:{port}/readyz",
+    )
+
+
+class Watched:
+    """A supervisor that watches in a thread; its fault, if any, is kept."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.fault: StackError | None = None
+        self.told = threading.Event()
+        self.supervisor = Supervisor(self.notes.append)
+        self._thread = threading.Thread(target=self._watch)
+
+    def watch(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Stop watching, and everything that is watched."""
+        self.told.set()
+        self._thread.join(10)
+        self.supervisor.stop(together=0)
+
+    def _watch(self) -> None:
+        try:
+            self.supervisor.watch(self.told)
+        except StackError as fault:
+            self.fault = fault
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    """Ended with the test."""
+    made = Watched()
+    yield made
+    made.end()
+
+
+def test_a_killed_service_is_started_again(watched: Watched, tmp_path: Path) -> None:
+    one = service(tmp_path)
+    watched.supervisor.start(one)
+    pid_file = tmp_path / "run" / "worker.pid"
+    first = recorded(pid_file)
+    assert first is not None
+    watched.watch()
+    first.kill()
+    assert wait_until(lambda: any("runs again" in note for note in watched.notes), 15)
+    again = recorded(pid_file)
+    assert again is not None
+    assert again.pid != first.pid
+    assert answers(one.ready_url)
+
+
+def test_one_that_says_why_it_is_not_ready_is_left_running(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_READY_SECONDS", 2.0)
+    halted = service(tmp_path, HALTED)
+    watched.supervisor.start(halted)
+    assert watched.notes == ["the worker runs, but is not ready: a partition is halted"]
+    watched.watch()
+    assert halted.alive()
+
+
+def test_a_service_that_ends_again_and_again_is_given_up(watched: Watched, tmp_path: Path) -> None:
+    flag = tmp_path / "broken"
+    code = f"import pathlib, sys\nif pathlib.Path({str(flag)!r}).exists(): sys.exit(1)\n{READY}"
+    watched.supervisor.start(service(tmp_path, code))
+    flag.touch()
+    left = recorded(tmp_path / "run" / "worker.pid")
+    assert left is not None
+    watched.watch()
+    left.kill()
+    assert wait_until(lambda: watched.fault is not None, 30)
+    assert "times in a minute" in str(watched.fault)
+
+
+def test_a_service_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
+    one = service(tmp_path, "print('no such topic'); raise SystemExit(1)")
+    with pytest.raises(DidNotStart, match="no such topic"):
+        one.start()
+
+
+def test_a_service_left_by_a_killed_supervisor_is_stopped_first(tmp_path: Path) -> None:
+    left, one = service(tmp_path), service(tmp_path)
+    left.start()
+    one.start()
+    assert not left.alive()
+    assert one.alive()
+    one.stop()
+    assert not (tmp_path / "run" / "worker.pid").exists()
+
+
+def test_one_that_does_not_listen_is_killed_in_time(tmp_path: Path) -> None:
+    deaf = READY.replace("lambda *_: sys.exit(0)", "signal.SIG_IGN")
+    one = service(tmp_path, deaf)
+    one.start()
+    started = time.monotonic()
+    one.stop()
+    assert time.monotonic() - started < 6
+    assert not one.alive()
+
+
+def test_a_frozen_one_is_stopped_too(tmp_path: Path) -> None:
+    one = service(tmp_path)
+    one.start()
+    process = recorded(tmp_path / "run" / "worker.pid")
+    assert process is not None
+    process.suspend()
+    assert stop(process, by=signal.SIGTERM, patience_seconds=4)
+    one.stop()
+
+
+def test_a_pid_used_again_is_not_taken_for_ours(tmp_path: Path) -> None:
+    pid_file = tmp_path / "x.pid"
+    record(pid_file, os.getpid())
+    assert recorded(pid_file) is not None
+    pid_file.write_text(f"{os.getpid()} 12345.00\n")
+    assert recorded(pid_file) is None

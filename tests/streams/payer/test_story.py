@@ -1,0 +1,46 @@
+"""``wallet withdrawals`` tells the whole story of one, in the order of time."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from api.commands.withdrawals import command
+from tests.conftest import Database
+from tests.streams.payer.world import world_on
+
+
+def test_the_story_of_a_withdrawal_is_told_in_order(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WALLET_API_DATABASE_URL", database.api_url)
+    with world_on(database) as world:
+        world.deposit(100)
+        withdrawal = world.request(10)
+        world.work(3)
+        world.settle_all()
+    shown = CliRunner().invoke(command, ["show", withdrawal, "--json"])
+    assert shown.exit_code == 0, shown.output
+    told = msgspec.json.decode(shown.output)
+    times = [event["time"] for event in told["story"]]
+    assert times == sorted(times)
+    text = "\n".join(event["text"] for event in told["story"])
+    for part in (
+        "request_withdrawal: accepted",
+        "claimed, attempt 1",
+        "claim was accepted",
+        "coins reserved in payout",
+        "version 1 with a fee of",
+        "version 1 signed as",
+        "last answer accepted",
+        "spent by",
+        "confirm_withdrawal: accepted",
+        "WITHDRAWAL pending debit 10.00000000",
+    ):
+        assert part in text, text
+    plain = CliRunner().invoke(command, ["show", withdrawal])
+    assert "status:               CONFIRMED" in plain.output
+    listed = CliRunner().invoke(command, ["list", "--status", "confirmed"])
+    assert withdrawal in listed.output
+    assert CliRunner().invoke(command, ["show", "x"]).exit_code == 1

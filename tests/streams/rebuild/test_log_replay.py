@@ -1,0 +1,76 @@
+"""Many partitions are read at their own pace, in bounded memory; what is gone is said at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from schemas.settings import Settings
+from schemas.topics import CommandTopic, topic_name
+from streams.kafka import replay as module
+from streams.kafka.admin import create_topics
+from streams.kafka.produce import Producer
+from streams.kafka.replay import LogReplay, RecordsMissing
+
+RECORDS = 600
+
+
+@pytest.fixture
+def topic(settings: Settings) -> str:
+    """A topic with as many records in each of its partitions."""
+    create_topics(settings)
+    name = topic_name(settings, CommandTopic.SERVICES)
+    with closing(Producer(settings)) as producer:
+        for number in range(RECORDS):
+            for partition in range(settings.partitions):
+                producer.send(name, b"k", b"%d/%d" % (partition, number), partition=partition)
+    return name
+
+
+@pytest.fixture
+def replay(settings: Settings) -> Iterator[LogReplay]:
+    """A reader."""
+    with closing(LogReplay(settings)) as made:
+        yield made
+
+
+def values(replay: LogReplay, topic: str, partition: int, first: int, last: int) -> list[bytes]:
+    return [m.value() or b"" for m in replay.take(topic, partition, first, last)]
+
+
+def test_a_partition_that_is_far_ahead_waits_and_nothing_of_it_is_lost(
+    replay: LogReplay, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_AHEAD_MAX", 40)
+    monkeypatch.setattr(module, "_BURST", 20)
+    assert values(replay, topic, 0, 0, 4) == [b"0/%d" % n for n in range(5)]
+    # While the other three are read to their end, the first is held back.
+    for partition in (1, 2, 3):
+        for first in range(0, RECORDS, 100):
+            read = values(replay, topic, partition, first, first + 99)
+            assert read == [b"%d/%d" % (partition, n) for n in range(first, first + 100)]
+        assert all(len(lane.read) < 200 for lane in replay._lanes.values())
+    assert values(replay, topic, 0, 5, RECORDS - 1) == [b"0/%d" % n for n in range(5, RECORDS)]
+
+
+def test_reading_goes_back_where_offsets_come_again_and_over_what_is_left_out(
+    replay: LogReplay, topic: str
+) -> None:
+    assert values(replay, topic, 0, 100, 101) == [b"0/100", b"0/101"]
+    assert values(replay, topic, 0, 3, 3) == [b"0/3"]
+    assert values(replay, topic, 0, 500, 501) == [b"0/500", b"0/501"]
+
+
+def test_records_that_are_not_there_are_missed_at_once(replay: LogReplay, topic: str) -> None:
+    with pytest.raises(RecordsMissing, match=f"holds offsets 0 to {RECORDS - 1}"):
+        replay.take(topic, 0, RECORDS, RECORDS)
+    with pytest.raises(RecordsMissing, match="any more"):
+        replay.take(topic, 0, RECORDS - 1, RECORDS + 5)
+    assert values(replay, topic, 0, 0, 0) == [b"0/0"]
+
+
+def test_offsets_are_found_by_time(replay: LogReplay, topic: str) -> None:
+    assert replay.offsets_at(topic, [0, 1], 0) == {0: 0, 1: 0}
+    assert replay.offsets_at(topic, [0], 2**52) == {0: RECORDS}

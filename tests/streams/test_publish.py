@@ -1,0 +1,242 @@
+"""The publisher: one committed batch at a time, all of it or nothing, told to whoever settles."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Message
+
+from processors.apply import StagedSlice
+from processors.journal import DEAD_LETTER_FRAME, EVENT_FRAME, MANIFEST_FRAME, Frame
+from schemas.settings import Settings
+from schemas.topics import BATCHES, DEAD_LETTERS, EVENTS, CommandTopic
+from streams import publish
+from streams.kafka.admin import create_topics
+from streams.kafka.config import KafkaUnavailable, partition_of
+from streams.kafka.groups import Group
+from streams.kafka.produce import PublishRefused
+from streams.publish import Publisher
+from tests.support.eventually import eventually
+from tests.support.member import Member
+from tests.support.station import read_all
+
+pytestmark = pytest.mark.timeout(60)
+
+PLACE = (CommandTopic.USERS, 2)
+
+
+@pytest.fixture
+def wallet(settings: Settings) -> Settings:
+    """The test's own topics."""
+    create_topics(settings)
+    return settings
+
+
+@pytest.fixture
+def member(wallet: Settings) -> Iterator[Member]:
+    """The one member of the group."""
+    made = Member(wallet)
+    made.join(3 * wallet.partitions)
+    yield made
+    made.consumer.close()
+
+
+def staged(first: int, last: int, *values: bytes, kind: int = EVENT_FRAME) -> StagedSlice:
+    frames = [Frame(kind, b"key", value) for value in values]
+    return StagedSlice(int(PLACE[0]), PLACE[1], first, last + 1, frames)
+
+
+def all_of(settings: Settings, *topics: str) -> dict[str, list[Message]]:
+    """What the topics hold; nothing while one of them is empty."""
+    found = read_all(settings, *topics)
+    return found if all(found.values()) else {}
+
+
+def published(settings: Settings, topic: str = EVENTS) -> list[bytes]:
+    return [message.value() or b"" for message in read_all(settings, topic)[topic]]
+
+
+def await_published(settings: Settings, values: list[bytes]) -> None:
+    """A commit is answered before its markers stand in every partition."""
+    eventually(lambda: len(published(settings)) >= len(values), "what was committed is readable")
+    assert published(settings) == values
+
+
+def committed(settings: Settings) -> int | None:
+    return Group(settings).committed([PLACE])[PLACE]
+
+
+def test_each_frame_goes_to_its_topic_and_a_manifest_beside_its_commands(
+    wallet: Settings, member: Member
+) -> None:
+    publisher = Publisher(wallet)
+    parts = [
+        staged(0, 0, b"event"),
+        staged(1, 1, b"letter", kind=DEAD_LETTER_FRAME),
+        staged(2, 2, b"manifest", kind=MANIFEST_FRAME),
+    ]
+    publisher.submit(parts, member.consumer.group_metadata())
+    publisher.settle()
+    publisher.close()
+    found = eventually(
+        lambda: all_of(wallet, EVENTS, DEAD_LETTERS, BATCHES), "what was committed is readable"
+    )
+    assert {topic: [(m.value(), m.partition()) for m in found[topic]] for topic in found} == {
+        EVENTS: [(b"event", partition_of(b"key", wallet.partitions))],
+        DEAD_LETTERS: [(b"letter", partition_of(b"key", wallet.partitions))],
+        BATCHES: [(b"manifest", PLACE[1])],
+    }
+    # Of a batch that was split, the last part says how far the partition is.
+    assert committed(wallet) == 3
+
+
+def test_nothing_is_seen_before_it_is_settled_and_everything_afterwards(
+    wallet: Settings, member: Member
+) -> None:
+    go_on = threading.Event()
+
+    def hold(step: str) -> None:
+        if step == "offsets-sent":
+            assert go_on.wait(20.0)
+
+    publisher = Publisher(wallet, step=hold)
+    publisher.submit([staged(0, 4, b"one", b"two")], member.consumer.group_metadata())
+    assert not publisher.idle
+    assert published(wallet) == []
+    eventually(publisher.stalled, "it has taken too long")
+    go_on.set()
+    publisher.settle()
+    await_published(wallet, [b"one", b"two"])
+    assert committed(wallet) == 5
+    assert not publisher.stalled()
+    publisher.close()
+
+
+def test_what_is_submitted_meanwhile_goes_out_together_in_the_next_transaction(
+    wallet: Settings, member: Member
+) -> None:
+    go_on = threading.Event()
+    commits: list[str] = []
+
+    def hold(step: str) -> None:
+        if step == "offsets-sent":
+            commits.append(step)
+            assert go_on.wait(20.0)
+
+    publisher = Publisher(wallet, step=hold)
+    for offset, name in ((4, b"one"), (5, b"two"), (6, b"three")):
+        publisher.submit([staged(offset, offset, name)], member.consumer.group_metadata())
+    assert publisher.waits
+    go_on.set()
+    publisher.settle()
+    await_published(wallet, [b"one", b"two", b"three"])
+    assert len(commits) == 2
+    assert committed(wallet) == 7
+    assert publisher.published == {(PLACE[0].value, PLACE[1]): 7}
+    publisher.close()
+
+
+def test_what_waits_behind_a_refusal_is_dropped_with_it(wallet: Settings, member: Member) -> None:
+    go_on = threading.Event()
+
+    def hold(step: str) -> None:
+        if step == "produced":
+            assert go_on.wait(20.0)
+
+    publisher = Publisher(wallet, step=hold)
+    publisher.submit([staged(0, 4, b"as nobody")], None)
+    publisher.submit([staged(5, 5, b"after it")], member.consumer.group_metadata())
+    go_on.set()
+    with pytest.raises(PublishRefused, match="no member"):
+        publisher.settle()
+    assert publisher.idle
+    assert published(wallet) == []
+    publisher.close()
+
+
+def test_what_was_refused_is_told_once_and_the_next_batch_is_published(
+    wallet: Settings, member: Member
+) -> None:
+    publisher = Publisher(wallet)
+    publisher.submit([staged(0, 4, b"as nobody")], None)
+    with pytest.raises(PublishRefused, match="no member"):
+        publisher.settle()
+    publisher.settle()
+    assert publisher.idle
+    publisher.submit([staged(0, 4, b"as a member")], member.consumer.group_metadata())
+    publisher.settle()
+    await_published(wallet, [b"as a member"])
+    publisher.close()
+
+
+def test_a_fenced_producer_is_replaced(wallet: Settings, member: Member) -> None:
+    publisher = Publisher(wallet)
+    publisher.submit([staged(0, 4, b"one")], member.consumer.group_metadata())
+    publisher.settle()
+    refusing = publisher._committer
+    assert refusing is not None
+    publisher._drop_if_fenced(PublishRefused("a rival has the id", fenced=True))
+    publisher.submit([staged(5, 9, b"two")], member.consumer.group_metadata())
+    publisher.settle()
+    assert publisher._committer not in (None, refusing)
+    await_published(wallet, [b"one", b"two"])
+    publisher.close()
+
+
+def test_a_call_that_never_comes_back_is_given_up_and_nothing_of_it_is_published_later(
+    wallet: Settings, member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "GIVE_UP_SECONDS", 0.2)
+    come_back, gone = threading.Event(), threading.Event()
+
+    def hang(step: str) -> None:
+        if step == "offsets-sent" and not gone.is_set():
+            gone.set()
+            assert come_back.wait(20.0)
+
+    publisher = Publisher(wallet, step=hang)
+    publisher.submit([staged(0, 4, b"given up")], member.consumer.group_metadata())
+    lost = publisher._committer
+    assert lost is not None
+    assert gone.wait(20.0)
+    with pytest.raises(KafkaUnavailable, match="given up"):
+        publisher.settle()
+    assert publisher.idle
+    monkeypatch.undo()
+    publisher.fence()
+    come_back.set()
+    assert lost.done.wait(20.0)
+    # The broker held back the group's offset while that transaction was open; it is not any more.
+    assert committed(wallet) is None
+    publisher.submit([staged(0, 4, b"again")], member.consumer.group_metadata())
+    publisher.settle()
+    await_published(wallet, [b"again"])
+    publisher.close()
+
+
+def test_closing_lets_come_to_its_end_what_is_under_way(wallet: Settings, member: Member) -> None:
+    publisher = Publisher(wallet)
+    publisher.submit([staged(0, 9, *(b"%d" % n for n in range(500)))], _metadata(member))
+    publisher.close()
+    assert len(published(wallet)) == 500
+    assert committed(wallet) == 10
+
+
+def _metadata(member: Member) -> object:
+    return member.consumer.group_metadata()
+
+
+def test_a_fault_of_the_program_is_not_taken_for_a_publication(
+    wallet: Settings, member: Member
+) -> None:
+    def fail(step: str) -> None:
+        raise ZeroDivisionError(step)
+
+    publisher = Publisher(wallet, step=fail)
+    publisher.submit([staged(0, 4, b"one")], member.consumer.group_metadata())
+    with pytest.raises(ZeroDivisionError, match="produced"):
+        publisher.settle()
+    assert committed(wallet) is None
+    publisher.close()

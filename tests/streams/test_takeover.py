@@ -1,0 +1,284 @@
+"""Taking over: what a worker checks of the log and the group before it applies anything, and that
+each difference stops that partition, alone, with an alarm."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from schemas.commands import OpenWallet
+from schemas.settings import Settings
+from schemas.topics import CommandTopic, topic_name
+from streams.kafka.admin import Admin, create_topics
+from streams.kafka.config import client_config
+from streams.kafka.groups import Group
+from streams.worker import Worker
+from tests.support.books import USERS
+from tests.support.commands import Wire, wire
+from tests.support.eventually import eventually
+from tests.support.station import (
+    Proof,
+    alarms_of,
+    outcomes_of,
+    partition_for,
+    prepared,
+    send,
+    worker_for,
+)
+
+pytestmark = pytest.mark.timeout(120)
+
+TOPIC = CommandTopic.USERS
+
+
+@contextmanager
+def working(settings: Settings) -> Iterator[Worker]:
+    """A worker in a thread."""
+    worker = worker_for(settings)
+    thread = threading.Thread(target=worker.run, name="worker")
+    thread.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        thread.join(30.0)
+        assert not thread.is_alive()
+
+
+class Wallet:
+    """A wallet whose users have opened their wallets a few times; nobody works at present."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.partition = partition_for(settings, USERS[0])
+        self.places = send(settings, self.load())
+        with working(settings):
+            eventually(self.done, "all is applied")
+
+    def load(self) -> list[Wire]:
+        return [wire(OpenWallet(), user) for user in USERS for _ in range(5)]
+
+    def done(self) -> bool:
+        return "none" not in {outcome for outcome, _ in outcomes_of(self.settings, self.places)}
+
+    def sql(self, change: str) -> None:
+        """Change the row of the first user's partition behind the wallet's back."""
+        with psycopg.connect(self.settings.database_url) as meddler:
+            done = meddler.execute(
+                f"{change} WHERE topic = %s AND partition = %s", (int(TOPIC), self.partition)
+            )
+            assert done.rowcount > 0
+
+    def halted(self) -> dict[tuple[int, int], str]:
+        """The partitions that are halted, and why."""
+        with psycopg.connect(self.settings.api_database_url) as connection:
+            rows = connection.execute(
+                "SELECT topic, partition, halted FROM partitions WHERE halted IS NOT NULL"
+            ).fetchall()
+        return {(topic, partition): reason for topic, partition, reason in rows}
+
+    def await_no_members(self) -> None:
+        group = Group(self.settings)
+        eventually(lambda: group.members() == 0, "the worker has left the group")
+
+
+@pytest.fixture
+def wallet(settings: Settings) -> Wallet:
+    return Wallet(prepared(settings))
+
+
+def tail_lost(wallet: Wallet) -> None:
+    wallet.sql("UPDATE partitions SET next_offset = next_offset + 100")
+
+
+def tail_replaced(wallet: Wallet) -> None:
+    wallet.sql("UPDATE partitions SET last_digest = '\\x00'")
+
+
+def last_record_gone(wallet: Wallet) -> None:
+    # As if markers alone stood where the last applied record was.
+    wallet.sql("UPDATE partitions SET last_offset = last_offset + 2, next_offset = next_offset + 3")
+    send(wallet.settings, [wire(OpenWallet(), USERS[0]) for _ in range(3)])
+    wallet.sql("UPDATE partitions SET last_digest = '\\x01'")
+
+
+def records_expired(wallet: Wallet) -> None:
+    admin = AdminClient(client_config(wallet.settings))
+    place = TopicPartition(topic_name(wallet.settings, TOPIC), wallet.partition, -1)
+    for future in admin.delete_records([place]).values():
+        future.result()
+    wallet.sql("UPDATE partitions SET next_offset = 1, last_offset = 0")
+
+
+def offsets_expired(wallet: Wallet) -> None:
+    wallet.await_no_members()
+    admin = AdminClient(client_config(wallet.settings))
+    for future in admin.delete_consumer_groups([wallet.settings.group]).values():
+        future.result()
+
+
+def database_restored(wallet: Wallet) -> None:
+    wallet.sql("UPDATE partitions SET next_offset = 1, last_offset = 0")
+
+
+def outbox_lost(wallet: Wallet) -> None:
+    wallet.await_no_members()
+    Group(wallet.settings).commit({(TOPIC, wallet.partition): 0})
+    wallet.sql("DELETE FROM outbox")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (tail_lost, "the log ends at"),
+        (tail_replaced, "is another than was applied"),
+        (last_record_gone, "is another than was applied"),
+        (records_expired, "the log begins at"),
+        (offsets_expired, "the group's committed offset is gone"),
+        (database_restored, "the database is older than the topic"),
+        (outbox_lost, "the outbox lacks batches"),
+    ],
+)
+def test_a_log_that_is_not_the_one_that_was_applied_stops_its_partition_with_an_alarm(
+    wallet: Wallet, damage: Callable[[Wallet], None], reason: str
+) -> None:
+    damage(wallet)
+    later = send(wallet.settings, wallet.load())
+    place = (int(TOPIC), wallet.partition)
+    with working(wallet.settings) as worker:
+        eventually(lambda: "halted" in (worker.fault() or ""), "readiness says so")
+        # The other users are served; with the offsets gone, there is nothing that can be trusted.
+        served = [p for p in later if (p.topic, p.partition) not in wallet.halted()]
+        eventually(
+            lambda: "none" not in {o for o, _ in outcomes_of(wallet.settings, served)},
+            "the others are served",
+        )
+    assert reason in wallet.halted()[place]
+    assert outcomes_of(wallet.settings, [p for p in later if p not in served]) == [
+        ("none", None)
+    ] * (len(later) - len(served))
+    alarms = {alarm["subject"]: alarm for alarm in alarms_of(wallet.settings)}
+    assert set(alarms) == {f"{CommandTopic(t).name.lower()}/{n}" for t, n in wallet.halted()}
+    alarm = alarms[f"users/{wallet.partition}"]
+    assert alarm["kind"] == "partition-halted"
+    assert reason in alarm["detail"]
+
+
+def test_a_partition_that_was_put_right_goes_on_and_nothing_was_lost(wallet: Wallet) -> None:
+    tail_replaced(wallet)
+    wallet.places += send(wallet.settings, wallet.load())
+    with working(wallet.settings):
+        eventually(lambda: bool(wallet.halted()), "the partition is halted")
+    wallet.sql("UPDATE partitions SET last_offset = NULL, last_digest = NULL, chain = chain")
+    with working(wallet.settings) as worker:
+        eventually(wallet.done, "all is applied")
+        assert worker.fault() is None
+        last = max(p.offset for p in wallet.places if p.partition == wallet.partition)
+        eventually(lambda: committed(wallet) == last + 1, "all is published")
+    assert wallet.halted() == {}
+    Proof(wallet.settings).hold()
+
+
+def committed(wallet: Wallet) -> int | None:
+    place = (TOPIC, wallet.partition)
+    return Group(wallet.settings).committed([place])[place]
+
+
+def test_the_same_halt_is_told_once_however_often_the_worker_takes_over(wallet: Wallet) -> None:
+    tail_lost(wallet)
+    worker = worker_for(wallet.settings)
+
+    def take_over() -> bool:
+        worker._run_guarded()
+        return bool(worker._claims)
+
+    for _ in range(3):
+        eventually(take_over, "the partitions are taken over")
+        assert len(worker._halted) == 1
+        worker._rejoin("a test")
+    worker.close()
+    assert len(alarms_of(wallet.settings)) == 1
+
+
+def test_a_topic_made_anew_stops_all_its_partitions_and_the_worker_goes_on_with_the_rest(
+    wallet: Wallet,
+) -> None:
+    admin = Admin(wallet.settings)
+    name = topic_name(wallet.settings, TOPIC)
+    admin.delete_topics([name])
+    eventually(lambda: not admin.topics([name]), "the topic is gone")
+    create_topics(wallet.settings)
+    again = send(wallet.settings, wallet.load())
+    with working(wallet.settings) as worker:
+        eventually(lambda: len(worker._halted) == wallet.settings.partitions, "all are halted")
+        assert worker.fault() is not None
+    assert {reason[:26] for reason in wallet.halted().values()} == {"the topic was made anew: i"}
+    assert {place for place, _ in wallet.halted().items()} == {
+        (int(TOPIC), number) for number in range(wallet.settings.partitions)
+    }
+    # Their places were taken before: what stands there now has no outcome of its own.
+    with psycopg.connect(wallet.settings.api_database_url) as connection:
+        row = connection.execute("SELECT count(*) FROM commands").fetchone()
+    assert row == (len(wallet.places),)
+    assert len(again) == len(wallet.places)
+
+
+def test_where_nothing_was_ever_applied_the_group_begins_at_nought(settings: Settings) -> None:
+    whole = prepared(settings)
+    with working(whole) as worker:
+        eventually(lambda: worker.fault() is None, "the worker is ready")
+    places = [(topic, number) for topic in CommandTopic for number in range(whole.partitions)]
+    assert Group(whole).committed(places) == dict.fromkeys(places, 0)
+
+
+def test_workers_that_start_together_on_a_new_wallet_share_it(settings: Settings) -> None:
+    whole = prepared(settings)
+    places = send(whole, [wire(OpenWallet(), user) for user in USERS for _ in range(20)])
+    with working(whole) as one, working(whole) as two, working(whole) as three:
+        eventually(
+            lambda: "none" not in {o for o, _ in outcomes_of(whole, places)}, "all is applied"
+        )
+        eventually(
+            lambda: sorted(len(worker._claims) for worker in (one, two, three)) == [3, 3, 6],
+            "the partitions are shared",
+        )
+    Proof(whole).hold()
+
+
+def test_a_topic_that_is_made_anew_under_a_running_worker_stops_it_too(wallet: Wallet) -> None:
+    admin = Admin(wallet.settings)
+    name = topic_name(wallet.settings, TOPIC)
+    with working(wallet.settings) as worker:
+        eventually(lambda: worker.fault() is None, "the worker is ready")
+        admin.delete_topics([name])
+        eventually(lambda: not admin.topics([name]), "the topic is gone")
+        create_topics(wallet.settings)
+        # More than there were before, so that every offset that was applied exists again.
+        send(wallet.settings, wallet.load() + wallet.load())
+        # Mostly a fetch fails; where none does, the topics' ids are looked at every second.
+        eventually(lambda: len(wallet.halted()) == wallet.settings.partitions, "all are halted")
+    assert {reason[:26] for reason in wallet.halted().values()} == {"the topic was made anew: i"}
+
+
+def test_a_topic_that_is_gone_is_waited_for(wallet: Wallet) -> None:
+    admin = Admin(wallet.settings)
+    name = topic_name(wallet.settings, TOPIC)
+    with working(wallet.settings) as worker:
+        eventually(lambda: worker.fault() is None, "the worker is ready")
+        admin.delete_topics([name])
+        # It may also be that the group has noticed first, and assigns what is left.
+        eventually(
+            lambda: (
+                f"the topic {name} is gone" in (worker.fault() or "")
+                or len(worker._claims) == 2 * wallet.settings.partitions
+            ),
+            "the worker says so, or goes on with the rest",
+        )
+        create_topics(wallet.settings)
+        eventually(lambda: len(wallet.halted()) == wallet.settings.partitions, "it is back")
