@@ -168,6 +168,4 @@ class TopicMember:
 def _followed(message: Message) -> Followed:
     """Raises ``KafkaUnavailable`` where the message is an error."""
     sound(message)
-    return Followed(
-        message.partition() or 0, message.offset() or 0, message.key(), message.value()
-    )
+    return Followed(message.partition() or 0, message.offset() or 0, message.key(), message.value())
