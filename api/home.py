@@ -19,7 +19,7 @@ ENVIRONMENT_FILE: Final = "up.env"
 ENDPOINTS_FILE: Final = "endpoints.json"
 
 #: What ``wallet up`` starts of ours, in this order; all stop before the servers do.
-SERVICES: Final = ("worker", "api", "watcher", "payer")
+SERVICES: Final = ("worker", "api", "watcher", "payer", "bridge")
 SERVERS: Final = ("postgres", "kafka", "node", "aws")
 
 _DOWN_SECONDS: Final = 12.0
@@ -35,10 +35,13 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     #: As the role that may only read.
     database: str
     worker_metrics: str
-    #: The node's RPC, and where watcher and payer tell of themselves; empty where they are not run.
+    #: The node's RPC, the AWS emulator, and where these processes tell of themselves; empty where
+    #: they are not run.
     node: str = ""
+    aws: str = ""
     watcher_metrics: str = ""
     payer_metrics: str = ""
+    bridge_metrics: str = ""
     user_id: str
     user_token: str
     service_token: str

@@ -35,6 +35,9 @@ from streams.local.supervisor import Service, Supervisor
 DATABASE: Final = "wallet"
 TOKEN_SECONDS: Final = 30 * 86_400
 
+#: Those that are given credentials of AWS.
+_CLIENTS_OF_AWS: Final = ("payer", "bridge")
+
 #: The setting that has each service's own address of the database.
 _ROLE_OF: Final = {
     "worker_database_url": roles.WORKER,
@@ -58,6 +61,7 @@ _NEEDED_BY: Final = {
     "api": ("api_database_url", "jwt_secret"),
     "watcher": ("watcher_database_url", *_NODE),
     "payer": ("payer_database_url", "account_secret", *_NODE),
+    "bridge": (),
 }
 
 
@@ -171,6 +175,7 @@ class LocalWallet:
             worker_port=given.worker_port or free_port(),
             watcher_port=given.watcher_port or free_port(),
             payer_port=given.payer_port or free_port(),
+            bridge_port=given.bridge_port or free_port(),
             api_port=given.api_port or free_port(),
             kafka={**given.kafka, "bootstrap.servers": broker.address},
         )
@@ -191,7 +196,7 @@ class LocalWallet:
         for note in chain.notes:
             self._progress.note(note)
         for name in ("worker", "api", *chain.services):
-            own = _credentials(chain) if name == "payer" else {}
+            own = _credentials(chain) if name in _CLIENTS_OF_AWS else {}
             service = Service(
                 name,
                 [sys.executable, "-m", "api.cli", name],
@@ -213,6 +218,7 @@ class LocalWallet:
             database=settings.api_database_url,
             worker_metrics=f"{address_of('worker', settings)}/metrics",
             node=settings.node_url,
+            aws="" if chain.aws is None else chain.aws.address,
             **{
                 f"{name}_metrics": f"{address_of(name, settings)}/metrics"
                 for name in chain.services

@@ -1,4 +1,4 @@
-"""The chain's side of the local wallet: a node, the keeper of the key, and who works with them."""
+"""What the local wallet has of the world: a node, an AWS, and the processes that work with them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _PLAYGROUNDS: Final = ("regtest", "testnet")
 
 @dataclass(frozen=True)
 class LocalChain:
-    """What of the chain's side runs here; the rest is somebody else's, or is left out."""
+    """What of it runs here; the rest is somebody else's, or is left out."""
 
     node: EmbeddedNode | None
     aws: EmbeddedAws | None
-    #: ``watcher`` and ``payer``, where they have what they need.
+    #: ``watcher``, ``payer`` and ``bridge``, where they have what they need.
     services: tuple[str, ...]
     #: Why something is left out, each in a line.
     notes: tuple[str, ...]
@@ -56,37 +56,34 @@ class LocalChain:
                 if getattr(given, name) == getattr(default, name)
             }
         if self.aws is not None:
-            own |= {
-                "aws_endpoint_url": self.aws.address,
-                "aws_region": REGION,
-                "account_secret": secret_name(given.network),
-            }
+            own |= {"aws_endpoint_url": self.aws.address, "aws_region": REGION}
+            if "payer" in self.services:
+                own["account_secret"] = secret_name(given.network)
         return msgspec.structs.replace(given, **own)
 
 
 def provide_chain(
     home: Path, given: Settings, ports: keys.Ports, *, key_is_ours: bool, block_seconds: float
 ) -> LocalChain:
-    """The chain's side, not started yet; ``key_is_ours`` where the account's key is in ``home``."""
-    notes = []
+    """What is to be started of it; ``key_is_ours`` where the account's key is in ``home``."""
     node = aws = None
-    if not given.node_url:
-        if given.network in _PLAYGROUNDS:
-            node = EmbeddedNode(
-                home, port=ports.node, network=given.network, block_seconds=block_seconds
-            )
+    if not given.node_url and given.network in _PLAYGROUNDS:
+        node = EmbeddedNode(
+            home, port=ports.node, network=given.network, block_seconds=block_seconds
+        )
+    if not (given.account_secret or given.aws_endpoint_url or given.aws_region):
+        aws = EmbeddedAws(home, port=ports.aws, network=given.network)
+    services, notes = [], []
+    if node is None and not given.node_url:
+        notes.append(f"no watcher and no payer: give a node on {given.network} by WALLET_NODE_URL")
+    else:
+        services.append("watcher")
+        if given.account_secret or (key_is_ours and aws is not None):
+            services.append("payer")
         else:
             notes.append(
-                f"no watcher and no payer: give a node on {given.network} by WALLET_NODE_URL"
+                "no payer: WALLET_ACCOUNT_SECRET does not say where the private key of "
+                "WALLET_ACCOUNT_XPUB is kept"
             )
-            return LocalChain(None, None, (), tuple(notes))
-    if given.account_secret:
-        return LocalChain(node, None, ("watcher", "payer"), ())
-    if key_is_ours:
-        aws = EmbeddedAws(home, port=ports.aws, network=given.network)
-        return LocalChain(node, aws, ("watcher", "payer"), ())
-    notes.append(
-        "no payer: WALLET_ACCOUNT_SECRET does not say where the private key of "
-        "WALLET_ACCOUNT_XPUB is kept"
-    )
-    return LocalChain(node, None, ("watcher",), tuple(notes))
+    services.append("bridge")
+    return LocalChain(node, aws, tuple(services), tuple(notes))

@@ -29,6 +29,7 @@ _QUICK: Final = Options(
     latency_seconds=8.0,
     sales=20_000,
     endurance_seconds=20.0,
+    events=5_000,
 )
 
 

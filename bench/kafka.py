@@ -17,7 +17,6 @@ from confluent_kafka import Producer as LibraryProducer
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
 from streams.kafka.config import client_config, sound
-from streams.loadgen.plan import PlannedCommand
 
 #: (topic code, partition).
 Place = tuple[int, int]
@@ -28,10 +27,9 @@ _ANSWER_SECONDS: Final = 30.0
 
 
 class Gate:
-    """Records on the command topics that nobody may read yet."""
+    """Records on their topics that nobody may read yet."""
 
     def __init__(self, settings: Settings) -> None:
-        self._topics = {code: topic_name(settings, code) for code in CommandTopic}
         name = f"bench-{uuid.uuid4().hex[:12]}"
         own: dict[str, object] = {
             "client.id": name,
@@ -44,13 +42,12 @@ class Gate:
         self._producer.init_transactions(_ANSWER_SECONDS)
         self._producer.begin_transaction()
 
-    def fill(self, records: Iterable[PlannedCommand]) -> None:
-        """Put the records on their topics, behind the gate."""
-        for record in records:
-            topic = self._topics[record.topic]
+    def fill(self, records: Iterable[tuple[str, bytes, bytes]]) -> None:
+        """Put records (topic, key, value) behind the gate."""
+        for topic, key, value in records:
             while True:
                 try:
-                    self._producer.produce(topic, record.value, record.key)
+                    self._producer.produce(topic, value, key)
                     break
                 except BufferError:
                     self._producer.poll(0.05)

@@ -9,7 +9,7 @@ from functools import cache
 from itertools import count
 from typing import Final
 
-from bench import plans
+from bench import bridge, plans
 from bench.blocks import follow, follow_one_by_one, watch_addresses
 from bench.endurance import BURST, endure
 from bench.history import write_history
@@ -31,6 +31,7 @@ MEMORY_MOST_MB: Final = 300.0
 #: A twentieth of the most: memory that comes and goes with the size of batches is no leak.
 GROWTH_MOST_MB: Final = 15.0
 BLOCKS_LEAST: Final = 20.0
+BRIDGED_LEAST: Final = 2_000
 #: Looking up output by output shows its rate soon.
 _BASELINE_BLOCKS: Final = 5
 
@@ -45,6 +46,7 @@ LETTERS: Final = {
     "g": "a hot seller",
     "h": "a worker's memory",
     "i": "full blocks that the watcher takes",
+    "j": "events that the bridge brings to a bus",
 }
 
 
@@ -66,6 +68,7 @@ class Options:
     burst: int = BURST
     addresses: int = 1_000_000
     blocks: int = 300
+    events: int = 20_000
 
 
 class Bench:
@@ -94,6 +97,7 @@ class Bench:
             "g": self._hot_seller,
             "h": self._memory,
             "i": self._blocks,
+            "j": self._bridge,
         }
         for letter in LETTERS:
             if letter in self._options.only:
@@ -290,6 +294,35 @@ class Bench:
             note=f"at most {seen.first_half_mb:.0f} MB in the first half of the run, "
             f"{seen.second_half_mb:.0f} MB in the second, the bench itself included",
         )
+
+    # ------------------------------------------------------------------ the bridge
+
+    def _bridge(self) -> Iterator[Line]:
+        count = self._options.events
+        made = bridge.events(count)
+        for name, bus in (
+            ("AWS emulator", bridge.emulator),
+            ("bus that only says yes", bridge.yes_bus),
+        ):
+            with (
+                self._stage("bridge") as stage,
+                self._progress.step(f"{count:,} events to the {name}") as step,
+                bus(stage) as address,
+            ):
+                most = bridge.ceiling(stage, address, made)
+                rate = bridge.bring(stage, address, made, step.update)
+            yield Line(
+                key="j",
+                name=f"bridge to the {name}",
+                value=rate,
+                unit="events/s",
+                baseline=most,
+                against="all that this bus takes, from callers that do nothing else",
+                ratio=rate / most,
+                bar=f">= {BRIDGED_LEAST:,}",
+                met=rate >= BRIDGED_LEAST,
+                note=f"{stage.settings.bridge_calls} calls at a time",
+            )
 
     # ------------------------------------------------------------------ runs that are shared
 

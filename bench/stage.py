@@ -163,11 +163,23 @@ class Stage:
     @contextmanager
     def api(self) -> Iterator[str]:
         """A real ``wallet api`` process; its address."""
+        with self._alone("api", {}) as port:
+            yield f"http://127.0.0.1:{port}"
+
+    @contextmanager
+    def bridge(self, environment: Mapping[str, str]) -> Iterator[int]:
+        """A real ``wallet bridge`` process with more in its environment; its probe's port."""
+        with self._alone("bridge", environment) as port:
+            yield port
+
+    @contextmanager
+    def _alone(self, kind: str, environment: Mapping[str, str]) -> Iterator[int]:
         port = free_port()
-        service = self._service("api", 0, environment_of(self.settings, api_port=str(port)), port)
+        env = environment_of(self.settings, **{f"{kind}_port": str(port)}) | {**environment}
+        service = self._service(kind, 0, env, port)
         try:
             service.start()
-            yield f"http://127.0.0.1:{port}"
+            yield port
         finally:
             service.stop()
 
@@ -231,7 +243,7 @@ class Stage:
     def gate(self, records: Sequence[PlannedCommand]) -> Gate:
         """The records on their topics, behind a gate; open it when everything is ready."""
         gate = Gate(self.settings)
-        gate.fill(records)
+        gate.fill((topic_name(self.settings, r.topic), r.key, r.value) for r in records)
         self.expect(records)
         return gate
 
@@ -349,19 +361,18 @@ def _ids_of(topic: CommandTopic) -> tuple[str, str]:
     return text_of(slice_base(topic, 1, 0)), text_of(slice_base(topic, 2, 0))
 
 
-def _shared_out(ports: Sequence[int]) -> bool:
-    """Whether every worker has a share of the partitions, and all of them are somebody's."""
-    shares = [_partitions_of(port) for port in ports]
-    return min(shares) > 0 and sum(shares) == PARTITIONS * len(CommandTopic)
-
-
-def _partitions_of(port: int) -> int:
+def metric_of(port: int, name: str) -> float:
+    """What a process of ours tells on its probe; 0 if it does not tell."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2.0) as answer:
             text = answer.read().decode()
     except OSError as error:
-        raise BenchFailed(f"a worker does not answer: {error}") from error
-    for line in text.splitlines():
-        if line.startswith("wallet_worker_partitions "):
-            return int(float(line.split()[1]))
-    raise BenchFailed("a worker does not tell how many partitions it has")
+        raise BenchFailed(f"a process does not answer: {error}") from error
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines())
+    return float(values.get(name, 0))
+
+
+def _shared_out(ports: Sequence[int]) -> bool:
+    """Whether every worker has a share of the partitions, and all of them are somebody's."""
+    shares = [metric_of(port, "wallet_worker_partitions") for port in ports]
+    return min(shares) > 0 and sum(shares) == PARTITIONS * len(CommandTopic)

@@ -40,8 +40,8 @@ def command(ctx: click.Context, port: int | None, skip_gone: bool) -> None:
         run_bridge(settings, skip_gone=skip_gone, announce=click.echo)
     except RecordsGone as gone:
         raise click.ClickException(
-            f"{gone}. They are in the ledger, and `wallet events repair` may have them; "
-            "`wallet bridge --skip-gone` goes on without them"
+            f"{gone}. What they told is in the ledger; `wallet bridge --skip-gone` goes on "
+            "without them (docs/runbooks/bridge.md)"
         ) from gone
 
 

@@ -42,7 +42,7 @@ def _show(home: Path, endpoints: Endpoints) -> bool:
     database = urlsplit(endpoints.database)
     broker_host, _, broker_port = endpoints.broker.partition(",")[0].rpartition(":")
     rows = [("API", "api", endpoints.api, answers(f"{endpoints.api}/readyz"))]
-    for name in ("worker", "watcher", "payer"):
+    for name in ("worker", "watcher", "payer", "bridge"):
         metrics: str = getattr(endpoints, f"{name}_metrics")
         if metrics:
             address = metrics.removesuffix("/metrics")
@@ -51,10 +51,14 @@ def _show(home: Path, endpoints: Endpoints) -> bool:
     place = f"{database.hostname}:{database.port}{database.path}"
     reached = accepts(database.port or 5432, database.hostname or "127.0.0.1")
     rows.append(("database", "postgres", place, reached))
-    if endpoints.node:
-        node = urlsplit(endpoints.node)
-        reached = accepts(node.port or 22555, node.hostname or "127.0.0.1")
-        rows.append(("node", "node", endpoints.node, reached))
+    for name, file, address in (
+        ("node", "node", endpoints.node),
+        ("AWS emulator", "aws", endpoints.aws),
+    ):
+        if address:
+            at = urlsplit(address)
+            reached = accepts(at.port or 80, at.hostname or "127.0.0.1")
+            rows.append((name, file, address, reached))
     table = Table("process", "pid", "address", "state", box=None)
     for name, file, address, ready in rows:
         process = recorded(home / "run" / f"{file}.pid")

@@ -26,6 +26,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 START_SECONDS: Final = 120
 STOP_SECONDS: Final = 10
+SERVICES_AND_SERVERS: Final = (
+    *("worker", "api", "watcher", "payer", "bridge"),
+    *("node", "aws", "kafka", "postgres"),
+)
 
 
 class Wallet:
@@ -86,6 +90,14 @@ def deposit(wallet: Wallet, endpoints: dict[str, Any], amount: str) -> None:
     assert wait_until(lambda: Decimal(balance(endpoints)["available"]) == awaited, 60)
 
 
+def bridged(endpoints: dict[str, Any]) -> bool:
+    """Whether every event is on the bus, and there were some."""
+    with urllib.request.urlopen(endpoints["bridge_metrics"], timeout=10) as answer:
+        values = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines())
+    delivered = float(values.get('wallet_bridge_events_total{outcome="delivered"}', 0))
+    return delivered > 0 and float(values["wallet_bridge_lag_records"]) == 0
+
+
 def balance(endpoints: dict[str, Any]) -> dict[str, Any]:
     """The user's balance over REST."""
     return _ask(endpoints, "balance")
@@ -117,13 +129,14 @@ def test_it_starts_answers_survives_kills_stops_in_time_and_finds_its_data(walle
     assert topics.returncode == 0, topics.stdout + topics.stderr
 
     deposit(wallet, endpoints, "30")
-    for name in ("worker", "api", "watcher", "payer", "node", "aws", "kafka", "postgres"):
+    for name in SERVICES_AND_SERVERS:
         before = wallet.process(name)
         os.kill(before, signal.SIGKILL)
         assert wait_until(partial(_again, wallet, name, before), 60), name
     assert wait_until(lambda: wallet.run("status").returncode == 0, 90)
     assert balance(endpoints)["available"] == "30.00000000"
     deposit(wallet, endpoints, "12")
+    assert wait_until(lambda: bridged(endpoints), 30)
 
     started = time.monotonic()
     assert wallet.run("down").stdout == "stopped\n"

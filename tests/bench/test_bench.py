@@ -26,7 +26,7 @@ from tests.conftest import PASSWORD
 
 SEED: Final = 7
 TINY: Final = Options(
-    only=frozenset("acefh"),
+    only=frozenset("acefhj"),
     workers=(1,),
     seed=SEED,
     users=20,
@@ -35,6 +35,7 @@ TINY: Final = Options(
     latency_seconds=0.5,
     endurance_seconds=1.0,
     burst=100,
+    events=200,
 )
 
 Stages = Callable[[str], Any]
@@ -107,7 +108,14 @@ def test_each_line_is_measured_and_kept(
     save(results, tmp_path / "kept" / "latest.json")
     kept = msgspec.json.decode((tmp_path / "kept" / "latest.json").read_bytes(), type=Results)
     assert kept == results
-    assert Counter(line.key for line in kept.lines) == {"a": 1, "c": 2, "e": 2, "f": 2, "h": 2}
+    assert Counter(line.key for line in kept.lines) == {
+        "a": 1,
+        "c": 2,
+        "e": 2,
+        "f": 2,
+        "h": 2,
+        "j": 2,
+    }
     for line in kept.lines:
         assert line.key in LETTERS
         assert (line.met is None) == (line.bar == ""), line

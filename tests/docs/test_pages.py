@@ -183,7 +183,7 @@ def _kinds_of(module: ast.Module) -> Iterator[object]:
 def test_every_metric_of_the_background_is_in_the_operators_table() -> None:
     page = (DOCS / "operating.md").read_text()
     source = (ROOT / "streams" / "metrics.py").read_text()
-    told = re.findall(r'"(wallet_(?:watcher|payer|relay)_[a-z_]+)"', source)
+    told = re.findall(r'"(wallet_(?:watcher|payer|relay|bridge)_[a-z_]+)"', source)
     assert told
     for name in told:
         assert f"`{name}`" in page, name
