@@ -317,8 +317,9 @@ _WORDINGS: Final = (
 
 
 def _fault_of_error(error: Exception) -> Malformed:
+    """The fault anew: the one that was raised knows its frames, and they would know it."""
     if isinstance(error.__cause__, Malformed):
-        return error.__cause__
+        return Malformed(error.__cause__.code, error.__cause__.detail)
     # It may quote the value: what a stranger wrote must fit into a log and a column of text.
     message = _control.sub("\N{REPLACEMENT CHARACTER}", str(error))[:_DETAIL_MAX]
     for wording, code in _WORDINGS:
