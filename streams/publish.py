@@ -30,6 +30,10 @@ Step = Callable[[str], None]
 
 #: A publication takes milliseconds; one that takes so long is waiting for a broker.
 _STALLED_SECONDS: Final = 2.0
+#: Between two transactions: the markers of the one before are written after its commit is answered,
+#: and a transaction that meets them asks again and again. Measured: 8 ms, 27 ms at p95, back to
+#: back; 4 ms, 5 ms at p95, with 2 ms between them.
+_BREATH_SECONDS: Final = 0.003
 #: After its time-out the broker has ended the transaction itself: no good answer can come later.
 GIVE_UP_SECONDS: Final = TRANSACTION_TIMEOUT_MS / 1000 + 5.0
 
@@ -52,6 +56,8 @@ class _Committer:
         self.done = threading.Event()
         self.done.set()
         self.failure: BaseException | None = None
+        #: When it last became free (monotonic).
+        self.freed = 0.0
         self._step = step
         self._given_up = False
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -82,6 +88,7 @@ class _Committer:
             except BaseException as error:  # noqa: BLE001 - told to the worker by settle()
                 self.failure = error
             finally:
+                self.freed = time.monotonic()
                 self.done.set()
 
     def _at(self, step: str) -> None:
@@ -125,16 +132,17 @@ class Publisher:
         self._group_metadata = group_metadata
         if sum(s.next_offset - s.first_offset for s in self._waiting) >= self._settings.batch_max:
             self._await()
+            time.sleep(self._breath())
         self.advance()
 
     def advance(self) -> None:
-        """Begin to publish what waits if nothing is under way; never waits itself.
+        """Begin to publish what waits if the broker is free; never waits itself.
 
         The records are queued here, their commit is waited for in the background. Raises
         ``PublishRefused`` if the former transaction was, or ``KafkaUnavailable`` where none can be
         begun; what was waiting is dropped then, and the outbox has it.
         """
-        if self._is_under_way():
+        if self._is_under_way() or self._breath():
             return
         try:
             self._conclude()
@@ -150,10 +158,12 @@ class Publisher:
         ``KafkaUnavailable`` too where the library never comes back from a call: then it is unknown
         what was published, and ``fence`` must come before anybody looks.
         """
-        while not self.idle:
+        while True:
             self._await()
+            time.sleep(self._breath())
             self.advance()
-        self.advance()
+            if self.idle:
+                return
 
     def fence(self) -> None:
         """See to it that nothing given up can still be committed, and that more can be published.
@@ -187,6 +197,12 @@ class Publisher:
 
     def _is_under_way(self) -> bool:
         return self._committer is not None and not self._committer.done.is_set()
+
+    def _breath(self) -> float:
+        """Seconds until the next transaction should begin."""
+        if self._committer is None:
+            return 0.0
+        return max(self._committer.freed + _BREATH_SECONDS - time.monotonic(), 0.0)
 
     def _await(self) -> None:
         """Wait for the broker, within reason.
