@@ -158,6 +158,8 @@ class Bridge:
             user = (record.key or b"%d" % record.offset).decode(errors="replace")
             size = 0 if load.entry is None else load.entry.size
             self._schedule.add(Item(record.partition, record.offset, user, size, load))
+        for partition, end in self._member.reached().items():
+            self._schedule.reach(partition, end)
 
     # ------------------------------------------------------------------ out
 

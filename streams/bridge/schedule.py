@@ -70,6 +70,11 @@ class Schedule(Generic[T]):
         if len(queue) == 1:
             self._ready.append(item.user)
 
+    def reach(self, partition: int, end: int) -> None:
+        """No event lies between the last one that was added and ``end``."""
+        log = self._logs.setdefault(partition, _Log())
+        log.end = max(log.end, end)
+
     def take(self, count: int, size: int) -> list[Item[T]]:
         """The next events to send in one call: of a user one at most, within count and size.
 

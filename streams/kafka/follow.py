@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.settings import Settings
 from streams.kafka.config import KafkaUnavailable, client_config, sound
@@ -62,6 +62,7 @@ class TopicMember:
         self._skip_gone = skip_gone
         self._fault: Exception | None = None
         self.partitions: list[int] = []
+        self._reached: dict[int, int] = {}
         self.joined = False
         self._consumer = Consumer(
             client_config(
@@ -73,6 +74,7 @@ class TopicMember:
                     "partition.assignment.strategy": "range",
                     "enable.auto.commit": False,
                     "enable.auto.offset.store": False,
+                    "enable.partition.eof": True,
                     "auto.offset.reset": "error",
                     "isolation.level": "read_committed",
                     "session.timeout.ms": 10_000,
@@ -95,7 +97,17 @@ class TopicMember:
             raise fault
         if first is None:
             return []
-        return [_followed(first), *map(_followed, self._consumer.consume(most - 1, 0))]
+        came = [first, *self._consumer.consume(most - 1, 0)]
+        return [_followed(message) for message in came if not self._is_end(message)]
+
+    def reached(self) -> dict[int, int]:
+        """By partition, ends that were come to since this was asked last.
+
+        All before has been read. Past the last record, that is: behind a transaction's last record
+        stands its marker, which nobody is ever given.
+        """
+        reached, self._reached = self._reached, {}
+        return reached
 
     def pause(self) -> None:
         """Fetch nothing more, and stay a member."""
@@ -155,14 +167,23 @@ class TopicMember:
             raise RecordsGone(self._topic, gone)
         return positions
 
+    def _is_end(self, message: Message) -> bool:
+        error = message.error()
+        if error is None or error.code() != KafkaError._PARTITION_EOF:
+            return False
+        self._reached[message.partition() or 0] = message.offset() or 0
+        return True
+
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._on_revoked()
         self.partitions = []
+        self._reached = {}
         consumer.unassign()
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._on_revoked()
         self.partitions = []
+        self._reached = {}
 
 
 def _followed(message: Message) -> Followed:

@@ -57,6 +57,16 @@ def test_one_that_failed_is_tried_again_later_and_holds_up_its_user_alone() -> N
     assert (again.offset, again.tries) == (0, 1)
 
 
+def test_an_end_counts_once_all_before_it_is_acknowledged() -> None:
+    schedule = Schedule[str]()
+    event = item(0, 4, "ann")
+    schedule.add(event)
+    schedule.reach(0, 7)
+    assert schedule.next_offsets() == {0: 4}
+    schedule.acknowledge(*schedule.take(10, SIZE))
+    assert schedule.next_offsets() == {0: 7}
+
+
 def test_nothing_is_committed_before_all_that_came_before_it_is_acknowledged() -> None:
     schedule = Schedule[str]()
     for offset, user in ((3, "ann"), (5, "bob"), (6, "cleo")):
