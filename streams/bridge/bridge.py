@@ -39,6 +39,8 @@ _GLANCE_SECONDS: Final = 0.005
 _IDLE_SECONDS: Final = 0.1
 
 Step = Callable[[str], None]
+#: What a bridge comes to, again and again.
+STEPS: Final = ("read", "sending", "sent", "committing", "committed")
 
 
 class Load:
@@ -65,7 +67,10 @@ class Bridge:
     def __init__(
         self, settings: Settings, *, skip_gone: bool = False, step: Step = lambda name: None
     ) -> None:
-        """``skip_gone`` goes on where the topic has dropped events that were never read."""
+        """``skip_gone`` goes on where the topic has dropped events that were never read.
+
+        ``step`` is called at ``STEPS``, so that a test can kill the process exactly there.
+        """
         self._settings = settings
         self._step = step
         self._bus = Bus(settings)
@@ -160,6 +165,8 @@ class Bridge:
             self._schedule.add(Item(record.partition, record.offset, user, size, load))
         for partition, end in self._member.reached().items():
             self._schedule.reach(partition, end)
+        if records:
+            self._step("read")
 
     # ------------------------------------------------------------------ out
 
@@ -245,7 +252,10 @@ class Bridge:
         self._commit_due = time.monotonic() + _COMMIT_SECONDS
         offsets = self._schedule.next_offsets()
         moved = {p: offset for p, offset in offsets.items() if self._committed.get(p) != offset}
-        self._member.commit(moved)
+        if moved:
+            self._step("committing")
+            self._member.commit(moved)
+            self._step("committed")
         self._committed.update(moved)
         metrics.BRIDGE_HELD.set(len(self._schedule))
         ends = self._member.ends()
