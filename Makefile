@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-CODE := schemas db processors streams api tests bench
+CODE := schemas db processors streams api tests bench clients
 N ?= 20
 # Test processes side by side, each with servers of its own: most of a test is waiting.
 J ?= 3
@@ -63,6 +63,7 @@ crash: setup ## the crash matrix, N=20 runs of each cell
 
 docs: setup ## write again what is generated: schemas, catalogue, settings
 	@$(BIN)/python -m schemas.generate
+	@$(BIN)/python -m clients.generate
 
 lock: ## pin the newest versions again (needs uv, a maker's tool)
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
