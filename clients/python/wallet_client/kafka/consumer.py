@@ -43,11 +43,11 @@ class _Progress:
     """How far one partition is handled; all before ``resume`` is."""
 
     def __init__(self, position: int) -> None:
-        self._position = position
+        self.position = position
         self._open: set[int] = set()
 
     def read(self, offset: int) -> None:
-        self._position = offset + 1
+        self.position = offset + 1
         self._open.add(offset)
 
     def done(self, offset: int) -> None:
@@ -55,11 +55,11 @@ class _Progress:
 
     @property
     def resume(self) -> int:
-        return min(self._open, default=self._position)
+        return min(self._open, default=self.position)
 
     def resume_without(self, offset: int) -> int:
         """What ``resume`` will be once this one is done, too."""
-        return min(self._open - {offset}, default=self._position)
+        return min(self._open - {offset}, default=self.position)
 
 
 class EventConsumer:
@@ -290,9 +290,15 @@ class EventConsumer:
         ]
         self._acknowledge()
         self._drop(numbers, anew=self._checkpoint is None)
-        for place in [self._at(number, point) for number in numbers]:
-            self._progress[place.partition] = _Progress(place.offset)
-            self._consumer.seek(place)
+        # All are assigned again: a partition whose events are gone has nothing to seek in.
+        places = [self._at(number, point) for number in numbers]
+        places += [
+            TopicPartition(self._topic, number, progress.position)
+            for number, progress in self._progress.items()
+        ]
+        for place in places:
+            self._progress.setdefault(place.partition, _Progress(place.offset))
+        self._consumer.assign(places)
 
     def _drop(self, numbers: Collection[int], *, anew: bool = False) -> None:
         """Forget what of these partitions is read and not handled."""

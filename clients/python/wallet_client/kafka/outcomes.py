@@ -20,7 +20,6 @@ from wallet_client.models import CommandRejected, CommandReplayed
 
 log = logging.getLogger(__name__)
 
-_ANSWER_SECONDS: Final = 15.0
 #: Dead letters of others, kept until it is known that they are not ours.
 _LETTERS_MAX: Final = 1_000
 
@@ -140,8 +139,14 @@ class Follower:
     """Follows events and dead letters from where they end now, in a thread of its own."""
 
     def __init__(
-        self, servers: str, config: Mapping[str, Any] | None, prefix: str, registry: Registry
+        self,
+        servers: str,
+        config: Mapping[str, Any] | None,
+        prefix: str,
+        registry: Registry,
+        answer_seconds: float,
     ) -> None:
+        self._answer_seconds = answer_seconds
         self._events = prefix + EVENTS
         self._registry = registry
         self._consumer = Consumer(
@@ -166,11 +171,11 @@ class Follower:
 
     def _ends(self, topic: str) -> list[TopicPartition]:
         """The end of each partition: what is told later is told behind it."""
-        metadata = self._consumer.list_topics(topic, timeout=_ANSWER_SECONDS)
+        metadata = self._consumer.list_topics(topic, timeout=self._answer_seconds)
         found = []
         for number in metadata.topics[topic].partitions:
             place = TopicPartition(topic, number)
-            answer = self._consumer.get_watermark_offsets(place, timeout=_ANSWER_SECONDS)
+            answer = self._consumer.get_watermark_offsets(place, timeout=self._answer_seconds)
             if answer is None:
                 raise KafkaException(f"no answer about {topic}")
             found.append(TopicPartition(topic, number, answer[1]))

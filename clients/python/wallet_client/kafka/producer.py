@@ -147,9 +147,14 @@ class CommandProducer:
         outcomes: bool = True,
         topic_prefix: str = "",
         generation: int = 1,
+        answer_seconds: float = 15.0,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        """``issuer`` is your service's name; ``config`` holds librdkafka's TLS, SASL and so on."""
+        """``issuer`` is your service's name; ``config`` holds librdkafka's TLS, SASL and so on.
+
+        Raises ``BrokerUnavailable`` if the broker does not tell within ``answer_seconds`` where
+        its topics end.
+        """
         if not 1 <= len(issuer) <= 64:
             raise ValueError("an issuer has 1 to 64 characters")
         self._issuer = issuer
@@ -157,9 +162,11 @@ class CommandProducer:
         self._prefix = topic_prefix
         self._generation = generation
         self._registry = Registry()
-        self._follower = (
-            Follower(bootstrap_servers, config, topic_prefix, self._registry) if outcomes else None
-        )
+        self._follower: Follower | None = None
+        if outcomes:
+            self._follower = Follower(
+                bootstrap_servers, config, topic_prefix, self._registry, answer_seconds
+            )
         self._producer = Producer(
             client_config(
                 bootstrap_servers,
