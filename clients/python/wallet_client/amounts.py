@@ -52,6 +52,10 @@ class Amount(Decimal):
         whole, rest = divmod(self.koinu, KOINU_PER_DOGE)
         return f"{whole}.{rest:0{_DECIMALS}d}"
 
+    def __format__(self, form: str) -> str:
+        """Without a form as ``str`` has it."""
+        return super().__format__(form) if form else str(self)
+
     def __repr__(self) -> str:
         """As it is made."""
         return f"Amount('{self}')"

@@ -107,7 +107,7 @@ def withdraw(
         "/withdraw",
         models.WithdrawalAnswer,
         idempotency_key,
-        amount=_amount(amount),
+        amount=Amount(amount),
         address=address,
     )
 
@@ -148,7 +148,7 @@ def lock(
         models.LockAnswer,
         idempotency_key,
         user_id=user_id,
-        amount=_amount(amount),
+        amount=Amount(amount),
         reference_type=reference_type,
         reference_id=reference_id,
     )
@@ -168,7 +168,7 @@ def unlock(
         models.LockAnswer,
         idempotency_key,
         user_id=user_id,
-        amount=_amount(amount),
+        amount=Amount(amount),
         reference_type=reference_type,
         reference_id=reference_id,
     )
@@ -190,7 +190,7 @@ def pay_order(
         user_id=user_id,
         seller_id=seller_id,
         order_id=order_id,
-        amount=_amount(amount),
+        amount=Amount(amount),
     )
 
 
@@ -212,7 +212,7 @@ def convert_to_escrow(
         user_id=user_id,
         seller_id=seller_id,
         order_id=order_id,
-        amount=_amount(amount),
+        amount=Amount(amount),
         reference_type=reference_type,
         reference_id=reference_id,
     )
@@ -266,6 +266,6 @@ def resolve_dispute(
         models.EscrowAnswer,
         idempotency_key,
         escrow_id=escrow_id,
-        to_seller=_amount(to_seller),
-        to_buyer=_amount(to_buyer),
+        to_seller=Amount(to_seller),
+        to_buyer=Amount(to_buyer),
     )
