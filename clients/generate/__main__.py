@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from clients.generate import models
+from clients.generate import models, pages
 
 ROOT: Final = Path(__file__).parents[2]
 
 
 def files() -> Mapping[str, str]:
     """Path in the project to content, of everything that is made here."""
-    return {**models.files()}
+    return {**models.files(), **pages.files()}
 
 
 def stale(root: Path = ROOT) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Final
 
 KOINU_PER_DOGE: Final = 100_000_000
@@ -52,7 +52,7 @@ class Amount(Decimal):
         whole, rest = divmod(self.koinu, KOINU_PER_DOGE)
         return f"{whole}.{rest:0{_DECIMALS}d}"
 
-    def __format__(self, form: str) -> str:
+    def __format__(self, form: str, context: Context | None = None, /) -> str:
         """Without a form as ``str`` has it."""
         return super().__format__(form) if form else str(self)
 
