@@ -58,24 +58,35 @@ class Station:
 
     def user(self, doge: str = "") -> str:
         """A new user, who was paid so much by the chain."""
-        user = str(uuid.uuid4())
         if not doge:
-            return user
-        self.deposits += 1
-        with self.producer(Role.USERS) as users, self.producer(Role.TREASURY) as treasury:
-            given = users.send(user, AssignAddress(), idempotency_key="address").outcome()
-            assert isinstance(given.result, AddressResult)
-            deposit = ProcessDeposit(
-                txid=f"{self.deposits:064x}",
-                vout=0,
-                address=given.result.address,
-                amount=Amount(doge),
-                block_hash="ab" * 32,
-                height=1,
-                ordinal=1,
-            )
-            treasury.send(user, deposit, idempotency_key=f"deposit:{self.deposits}").outcome()
+            return str(uuid.uuid4())
+        (user,) = self.users(1, doge)
         return user
+
+    def users(self, count: int, doge: str) -> list[str]:
+        """New users, each of whom was paid so much."""
+        made = [str(uuid.uuid4()) for _ in range(count)]
+        with self.producer(Role.USERS) as users, self.producer(Role.TREASURY) as treasury:
+            asked = [users.send(user, AssignAddress(), idempotency_key="address") for user in made]
+            paid = []
+            for sent in asked:
+                given = sent.outcome().result
+                assert isinstance(given, AddressResult)
+                self.deposits += 1
+                deposit = ProcessDeposit(
+                    txid=f"{self.deposits:064x}",
+                    vout=0,
+                    address=given.address,
+                    amount=Amount(doge),
+                    block_hash="ab" * 32,
+                    height=1,
+                    ordinal=1,
+                )
+                key = f"deposit:{self.deposits}"
+                paid.append(treasury.send(sent.user_id, deposit, idempotency_key=key))
+            for sent in paid:
+                sent.outcome()
+        return made
 
     def as_user(self, user_id: str) -> WalletClient:
         """A user's client."""

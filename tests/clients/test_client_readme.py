@@ -14,7 +14,7 @@ import pytest
 from wallet_client import tables
 from wallet_client.kafka import config
 
-from tests.clients.station import Station
+from tests.clients.station import ELSEWHERE, Station
 from tests.docs.pages import ROOT, blocks
 
 README: Final = ROOT / "clients/python/README.md"
@@ -47,6 +47,7 @@ def said(station: Station, alice: str, tmp_path: Path, monkeypatch: pytest.Monke
         "TOKEN": station.token(alice),
         "BROKER": station.broker,
         "ALICE": alice,
+        "ADDRESS": ELSEWHERE,
         "enough": lambda event: event.type == "funds.locked",
     }
 
