@@ -61,7 +61,7 @@ proof: setup ## the long proofs with their full counts
 crash: setup ## the crash matrix, N=20 runs of each cell
 	@$(BIN)/python -m tests.crash $(N)
 
-docs: setup ## write again what is generated: schemas, catalogue, settings
+docs: setup ## write again what is made: schemas, pages, settings, client's models
 	@$(BIN)/python -m schemas.generate
 	@$(BIN)/python -m clients.generate
 

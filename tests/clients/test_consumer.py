@@ -156,6 +156,23 @@ def test_the_place_is_the_applications_own_not_the_groups(
     assert shop.counted() == [1, 2, 3]
 
 
+def test_a_database_that_is_away_at_the_beginning_loses_nothing(
+    written: Written, user: str, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(partition: int) -> int | None:
+        raise OSError("the database is away")
+
+    written.write(user, range(1, 4))
+    with written.consumer(checkpoint=shop.checkpoint) as consumer:
+        with monkeypatch.context() as patched:
+            patched.setattr(shop.checkpoint, "next_offset", away)
+            for _ in range(2):
+                with pytest.raises(OSError, match="away"):
+                    consumer.handle(shop.count, timeout_seconds=PATIENCE_SECONDS)
+        assert _handled(consumer, shop, until=3) == 3
+    assert shop.counted() == [1, 2, 3]
+
+
 def test_an_event_that_is_published_again_counts_once(
     written: Written, user: str, shop: Shop
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from schemas.ids import Place
 from schemas.topics import CommandTopic
 from tests.clients import languages
 from tests.clients.station import Station
+from tests.clients.written import Written
 from tests.docs.pages import ROOT
 from tests.support.eventually import eventually
 from tests.support.station import outcomes_of, partition_for
@@ -87,30 +89,44 @@ def abort_one(station: Station, user: str) -> None:
     producer.abort_transaction()
 
 
-def test_node_reads_events_that_fit_their_schemas_each_once_and_in_order(
-    station: Station, users: list[str], tmp_path: Path
-) -> None:
+@pytest.fixture
+def node(tmp_path: Path) -> Path:
+    """The example as it lies in the project, with its modules beside it."""
     if NO_NODE:
         pytest.skip(NO_NODE)
-    abort_one(station, users[0])
-    # The example as it lies in the project, with its modules beside it.
     folder = tmp_path / "examples/node-consumer"
     folder.mkdir(parents=True)
     shutil.copy(languages.NODE / "consumer.js", folder)
     (folder / "node_modules").symlink_to(languages.modules())
     (tmp_path / "schemas").symlink_to(ROOT / "schemas")
+    return folder
 
-    # At least an address and a deposit of each.
-    count = str(2 * USERS)
-    argv = ["node", "consumer.js", station.broker, count, station.settings.topic_prefix]
-    read = lines_of(argv, folder)
-    assert len(read) == 2 * USERS
-    assert len({line["id"] for line in read}) == 2 * USERS
-    for user in {line["subject"] for line in read}:
-        numbers = [line["sequence"] for line in read if line["subject"] == user]
-        assert numbers == list(range(1, len(numbers) + 1))
+
+@pytest.mark.usefixtures("told")
+def test_node_reads_events_that_fit_their_schemas_each_once_and_in_order(
+    station: Station, users: list[str], node: Path
+) -> None:
+    abort_one(station, users[0])
+    # An address, a deposit and a bid of each.
+    count = 3 * USERS
+    argv = ["node", "consumer.js", station.broker, str(count), station.settings.topic_prefix]
+    read = lines_of(argv, node)
+    assert len({line["id"] for line in read}) == count
+    types = ["address.assigned", "deposit.confirmed", "funds.locked"]
+    for user in users:
+        assert [line["type"] for line in read if line["subject"] == user] == types
+        assert [line["sequence"] for line in read if line["subject"] == user] == [1, 2, 3]
     for line in read:
         assert line["partition"] == partition_for(station.settings, line["subject"])
+
+
+def test_node_stops_at_an_event_that_is_not_as_its_schema_says(
+    kafka_server: str, node: Path
+) -> None:
+    written = Written(kafka_server)
+    written.write(str(uuid.uuid4()), [1], kind="funds.locked")
+    with pytest.raises(AssertionError, match="must have required property"):
+        lines_of(["node", "consumer.js", written.broker, "1", written.prefix], node)
 
 
 def test_the_node_lock_has_digests_and_no_addresses_of_packages() -> None:

@@ -23,6 +23,8 @@ Point = datetime | Mapping[int, int] | Literal["earliest", "latest"]
 
 _ANSWER_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.5
+#: Partitions are handed out inside the library's poll, which would wait on with none to read.
+_GLANCE_SECONDS: Final = 0.1
 
 
 class EventsGone(WalletError):
@@ -108,7 +110,8 @@ class EventConsumer:
         self._progress: dict[int, _Progress] = {}
         self._ready: deque[Event] = deque()
         self._handed: Event | None = None
-        self._fault: WalletError | None = None
+        #: Partitions that are ours, and whose place is still to be found.
+        self._unplaced: list[TopicPartition] = []
         self._stopping = threading.Event()
         self._consumer = Consumer(
             client_config(
@@ -171,10 +174,8 @@ class EventConsumer:
         end = time.monotonic() + timeout_seconds
         while not self._ready:
             left = end - time.monotonic()
-            message = self._consumer.poll(max(left, 0.0))
-            if self._fault is not None:
-                fault, self._fault = self._fault, None
-                raise fault
+            message = self._consumer.poll(min(max(left, 0.0), _GLANCE_SECONDS))
+            self._begin()
             if message is not None:
                 self._take(message)
             elif left <= 0:
@@ -309,26 +310,34 @@ class EventConsumer:
         self._ready = deque(event for event in self._ready if event.partition not in numbers)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Begin each partition where it was left; called inside ``poll``."""
-        try:
-            places = self._places(partitions)
-        except KafkaException as error:
-            self._fault = unavailable(error)
+        """Called inside ``poll``: nothing is read before each partition's place is found."""
+        self._unplaced = list(partitions)
+        consumer.assign([])
+
+    def _begin(self) -> None:
+        """Read each partition from where it was left; what fails here is done by the next poll."""
+        if not self._unplaced:
             return
+        places = self._places(self._unplaced)
+        self._unplaced = []
         for place in places:
             self._progress[place.partition] = _Progress(place.offset)
-        consumer.assign(places)
+        self._consumer.assign(places)
 
     def _places(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         numbers = [place.partition for place in partitions]
         found: dict[int, int] = {}
         if self._replaying:
-            self._replaying = False
-        elif self._checkpoint is not None:
+            # Once: after the next rebalance it goes on from where it is then.
+            return self._replayed(numbers)
+        if self._checkpoint is not None:
             kept = {number: self._checkpoint.next_offset(number) for number in numbers}
             found = {number: offset for number, offset in kept.items() if offset is not None}
         else:
-            committed = self._consumer.committed(partitions, timeout=_ANSWER_SECONDS)
+            try:
+                committed = self._consumer.committed(partitions, timeout=_ANSWER_SECONDS)
+            except KafkaException as error:
+                raise unavailable(error) from error
             found = {place.partition: place.offset for place in committed if place.offset >= 0}
         return [
             TopicPartition(self._topic, number, found[number])
@@ -337,23 +346,32 @@ class EventConsumer:
             for number in numbers
         ]
 
+    def _replayed(self, numbers: list[int]) -> list[TopicPartition]:
+        places = [self._at(number, self._start) for number in numbers]
+        self._replaying = False
+        return places
+
     def _at(self, number: int, point: Point) -> TopicPartition:
         """The offset of a point in a partition, as a number: an end may move while we begin."""
         place = TopicPartition(self._topic, number)
-        low, high = self._consumer.get_watermark_offsets(place, timeout=_ANSWER_SECONDS)
-        offset = high
-        if isinstance(point, Mapping):
-            offset = point.get(number, low)
-        elif point == "earliest":
-            offset = low
-        elif isinstance(point, datetime):
-            asked = TopicPartition(self._topic, number, int(point.timestamp() * 1000))
-            (answer,) = self._consumer.offsets_for_times([asked], timeout=_ANSWER_SECONDS)
-            offset = answer.offset if answer.offset >= 0 else high
+        try:
+            low, high = self._consumer.get_watermark_offsets(place, timeout=_ANSWER_SECONDS)
+            offset = high
+            if isinstance(point, Mapping):
+                offset = point.get(number, low)
+            elif point == "earliest":
+                offset = low
+            elif isinstance(point, datetime):
+                asked = TopicPartition(self._topic, number, int(point.timestamp() * 1000))
+                (answer,) = self._consumer.offsets_for_times([asked], timeout=_ANSWER_SECONDS)
+                offset = answer.offset if answer.offset >= 0 else high
+        except KafkaException as error:
+            raise unavailable(error) from error
         return TopicPartition(self._topic, number, offset)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Others go on from what was stored; what waits here they read again."""
+        self._unplaced = []
         self._drop([place.partition for place in partitions])
 
     def stop(self) -> None:

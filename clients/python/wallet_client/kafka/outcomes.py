@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from wallet_client.base import decode
 from wallet_client.errors import Malformed, Rejected, WalletError, family_of
@@ -76,6 +76,11 @@ class Registry:
             key = (waiter.user_id, waiter.idempotency_key)
             self._waiting.setdefault(key, []).append(waiter)
 
+    def idle(self) -> bool:
+        """Whether nobody waits, and nothing is kept for anybody."""
+        with self._lock:
+            return not (self._waiting or self._events or self._spots)
+
     def forget(self, waiter: Waiter) -> None:
         """It is not on the topic, or has its outcome."""
         with self._lock:
@@ -102,7 +107,7 @@ class Registry:
             self._drop(waiter)
         waiter.settle(outcome)
 
-    def told(self, value: bytes, message: Message) -> None:
+    def told(self, value: bytes, partition: int, offset: int) -> None:
         """An event was published."""
         hint = msgspec.json.decode(value, type=_Hint)
         key = (hint.subject, hint.idempotencykey or "")
@@ -111,7 +116,7 @@ class Registry:
                 return
             place = place_of(hint.causationid)
             spot = Spot(place.topic, place.partition, place.offset)
-            event = read_event(value, message.partition() or 0, message.offset() or 0)
+            event = read_event(value, partition, offset)
             waiter = self._spots.pop(spot, None)
             if waiter is None:
                 self._events.setdefault(key, {})[spot] = event
@@ -193,7 +198,8 @@ class Follower:
                 continue
             try:
                 if message.topic() == self._events:
-                    self._registry.told(value, message)
+                    place = message.partition() or 0, message.offset() or 0
+                    self._registry.told(value, *place)
                 else:
                     self._registry.buried(value)
             except (msgspec.MsgspecError, ValueError, WalletError):
