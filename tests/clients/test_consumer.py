@@ -308,6 +308,11 @@ def test_an_id_is_kept_with_its_place(written: Written, user: str, shop: Shop) -
     assert shop.checkpoint.last_sequence(user) == 1
 
 
+def test_a_type_that_is_misspelt_is_refused(written: Written) -> None:
+    with pytest.raises(ValueError, match=r"fund\.locked"):
+        written.consumer(types={"fund.locked", "deposit.confirmed"})
+
+
 def test_iteration_and_a_checkpoint_do_not_mix(written: Written, shop: Shop) -> None:
     with written.consumer(checkpoint=shop.checkpoint) as consumer, pytest.raises(RuntimeError):
         next(consumer)

@@ -10,7 +10,7 @@ import pytest
 from wallet_client import OutcomeUnknown, Policy, Unavailable
 from wallet_client.errors import BadRequest, InsufficientFunds, UnexpectedAnswer
 from wallet_client.exchange import Call, Lost, Pause, Reply, exchange
-from wallet_client.requests import Request, balance, lock
+from wallet_client.requests import Request, balance, command, lock
 
 T = TypeVar("T")
 
@@ -86,6 +86,20 @@ def test_it_is_sent_again_with_the_same_key_and_body(failures: Iterable[Reply | 
     assert line.carry(bid()).balance.available == 1
     assert line.keys() == {'"bid"'}
     assert len({call.body for call in line.calls}) == 1
+
+
+def test_an_empty_key_is_sent_as_it_is_and_refused() -> None:
+    line = Line(problem("idempotency_key_missing", 400))
+    with pytest.raises(BadRequest):
+        line.carry(lock("a user", "1", "auction", "7", idempotency_key=""))
+    assert line.keys() == {b""}
+
+
+def test_an_id_stays_one_part_of_its_path() -> None:
+    line = Line(ok(BALANCE))
+    with pytest.raises(UnexpectedAnswer):
+        line.carry(command("../balance?at=x"))
+    assert line.calls[0].path.endswith("/commands/..%2Fbalance%3Fat%3Dx")
 
 
 def test_pauses_double_up_to_the_most() -> None:

@@ -4,6 +4,7 @@ from wallet_client.amounts import Amount
 from wallet_client.errors import (
     Malformed,
     OutcomeUnknown,
+    Refusal,
     Refused,
     Rejected,
     Unavailable,
@@ -18,6 +19,7 @@ __all__ = [
     "Malformed",
     "OutcomeUnknown",
     "Policy",
+    "Refusal",
     "Refused",
     "Rejected",
     "Unavailable",

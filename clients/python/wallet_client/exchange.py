@@ -152,7 +152,10 @@ class _Exchange(Generic[T]):
         asked = None
         if isinstance(failed, Reply):
             problem = _problem(failed)
-            why = f"{problem.code}: {problem.detail}" if problem else f"HTTP {failed.status}"
+            if failed.status in {200, 202}:
+                why = "its outcome is still to come"
+            else:
+                why = f"{problem.code}: {problem.detail}" if problem else f"HTTP {failed.status}"
             asked = failed.headers.get("retry-after")
             self._doubt |= problem is None or problem.code not in _NOTHING_SENT
         else:

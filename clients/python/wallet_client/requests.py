@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Generic, TypeVar
+from urllib.parse import quote
 
 from wallet_client import models
 from wallet_client.amounts import Amount
@@ -47,7 +48,8 @@ def _post(path: str, answer: type[T], key: str | None, **body: object) -> Reques
         path=PREFIX + path,
         answer=answer,
         body=encode(given),
-        key=key or str(uuid.uuid4()),
+        # An empty key is a mistake for the wallet to refuse, not a wish for a new one.
+        key=str(uuid.uuid4()) if key is None else key,
     )
 
 
@@ -57,6 +59,10 @@ def _time(moment: datetime | None) -> str | None:
     if moment.tzinfo is None:
         raise ValueError("a time needs its offset from UTC")
     return moment.isoformat()
+
+
+def _segment(ident: str) -> str:
+    return quote(ident, safe="")
 
 
 def _amount(amount: Doge | None) -> Amount | None:
@@ -116,22 +122,24 @@ def cancel_withdrawal(
     withdrawal_id: str, *, idempotency_key: str | None = None
 ) -> Request[models.WithdrawalAnswer]:
     """Give back a withdrawal that is still PENDING."""
-    return _post(f"/withdrawals/{withdrawal_id}/cancel", models.WithdrawalAnswer, idempotency_key)
+    return _post(
+        f"/withdrawals/{_segment(withdrawal_id)}/cancel", models.WithdrawalAnswer, idempotency_key
+    )
 
 
 def withdrawal(withdrawal_id: str) -> Request[models.WithdrawalResult]:
     """One of the user's withdrawals."""
-    return _get(f"/withdrawals/{withdrawal_id}", models.WithdrawalResult)
+    return _get(f"/withdrawals/{_segment(withdrawal_id)}", models.WithdrawalResult)
 
 
 def escrow(escrow_id: str) -> Request[models.EscrowResult]:
     """An escrow, for its buyer, its seller and services."""
-    return _get(f"/escrows/{escrow_id}", models.EscrowResult)
+    return _get(f"/escrows/{_segment(escrow_id)}", models.EscrowResult)
 
 
 def command(command_id: str) -> Request[models.CommandStatus]:
     """What became of a command; it may still be pending."""
-    return _get(f"/commands/{command_id}", models.CommandStatus)
+    return _get(f"/commands/{_segment(command_id)}", models.CommandStatus)
 
 
 def lock(

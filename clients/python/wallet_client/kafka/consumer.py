@@ -16,6 +16,7 @@ from wallet_client.checkpoints import Checkpoint
 from wallet_client.errors import WalletError
 from wallet_client.events import Event, read_event
 from wallet_client.kafka.config import EVENTS, client_config, sound, unavailable
+from wallet_client.models import EventType
 from wallet_client.ordering import Gap, InOrder
 
 #: Where to read from: a time, offsets by partition, or an end of the topic.
@@ -99,6 +100,8 @@ class EventConsumer:
         ``checkpoint`` knows it.
         """
         self._topic = topic_prefix + EVENTS
+        if unknown := sorted(set(types or ()) - set(EventType)):
+            raise ValueError(f"there are no events of the types {', '.join(unknown)}")
         self._types = None if types is None else frozenset(types)
         self._start = start
         self._replaying = False
