@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-CODE := schemas db processors streams api tests bench
+CODE := schemas db processors streams api tests bench clients
 N ?= 20
 # Test processes side by side, each with servers of its own: most of a test is waiting.
 J ?= 3
@@ -61,8 +61,9 @@ proof: setup ## the long proofs with their full counts
 crash: setup ## the crash matrix, N=20 runs of each cell
 	@$(BIN)/python -m tests.crash $(N)
 
-docs: setup ## write again what is generated: schemas, catalogue, settings
+docs: setup ## write again what is made: schemas, pages, settings, client's models
 	@$(BIN)/python -m schemas.generate
+	@$(BIN)/python -m clients.generate
 
 lock: ## pin the newest versions again (needs uv, a maker's tool)
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \

@@ -11,9 +11,12 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parent.parent
-FOLDERS: Final = ("schemas", "db", "processors", "streams", "api", "tests", "bench")
+FOLDERS: Final = ("schemas", "db", "processors", "streams", "api", "tests", "bench", "clients")
 #: Imports point one way: a folder may use itself and what stands before it.
 LAYERS: Final = ("schemas", "db", "processors", "streams", "api")
+
+#: Made of the schemas, which are what one reads.
+MADE: Final = (Path("clients/python/wallet_client/models.py"),)
 
 FILE_LINES_MAX: Final = 500
 LINE_LENGTH_MAX: Final = 100
@@ -92,7 +95,8 @@ def test_files_stay_short_enough_to_be_read_at_once() -> None:
     long = {
         str(path): count
         for path in sources(*FOLDERS)
-        if (count := len((ROOT / path).read_text().splitlines())) >= FILE_LINES_MAX
+        if path not in MADE
+        and (count := len((ROOT / path).read_text().splitlines())) >= FILE_LINES_MAX
     }
     assert not long
 
@@ -101,6 +105,7 @@ def test_lines_fit_on_the_screen() -> None:
     long = [
         f"{path}:{number}"
         for path in sources(*FOLDERS)
+        if path not in MADE
         for number, line in enumerate((ROOT / path).read_text().splitlines(), 1)
         if len(PRAGMA.sub("", line)) > LINE_LENGTH_MAX
     ]

@@ -9,7 +9,13 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
-PAGES: Final = (README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
+PAGES: Final = (
+    README,
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "clients/python/README.md",
+    *sorted((ROOT / "examples").glob("*/README.md")),
+)
 
 _BLOCK: Final = re.compile(r"^```([a-z]*) ?(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 _SPAN: Final = re.compile(r"`([^`]+)`")

@@ -31,7 +31,10 @@ TARGETS: Final = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_tex
 
 #: Names of topics and events; the whole span must be one.
 _DOTTED: Final = re.compile(r"(wallet|withdrawal|deposit|escrow|funds|command|sale)\.[a-z_.-]+")
-_FOLDERS: Final = ("api", "bench", "db", "docs", "processors", "schemas", "streams", "tests")
+_FOLDERS: Final = (
+    *("api", "bench", "clients", "db", "docs", "examples", "processors", "schemas", "streams"),
+    "tests",
+)
 _PATH: Final = re.compile(rf"({'|'.join(_FOLDERS)})/[\w./-]*|[\w-]+\.(toml|md|lock|yml)|Makefile")
 #: Code that the page itself has the reader make, or that a run makes.
 _MADE: Final = ("bench/results/latest.json",)
