@@ -37,7 +37,9 @@ _ADDRESS_OF: Final = {
 }
 
 
-def contents(passwords: Passwords, account: Account, server: str = SERVER) -> dict[str, str]:
+def contents(
+    passwords: Passwords, account: Account, *, server: str = SERVER, database: str = DATABASE
+) -> dict[str, str]:
     """Every secret's name and value."""
     superuser = f"postgresql://{SUPERUSER}@{server}/postgres"
     own = passwords.of_roles()
@@ -45,7 +47,7 @@ def contents(passwords: Passwords, account: Account, server: str = SERVER) -> di
         "superuser_password": passwords.superuser,
         "superuser_database_url": url_as(superuser, "postgres", SUPERUSER, passwords.superuser),
         **{
-            name: url_as(superuser, DATABASE, role, own[role]) for name, role in _ADDRESS_OF.items()
+            name: url_as(superuser, database, role, own[role]) for name, role in _ADDRESS_OF.items()
         },
         "jwt_secret": passwords.jwt_secret,
         "account_xpub": account.account_xpub,

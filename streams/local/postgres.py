@@ -60,14 +60,10 @@ class EmbeddedPostgres(EmbeddedServer):
     #: "when the last session has ended".
     ends_by = signal.SIGINT
 
-    def __init__(
-        self, home: Path, *, port: int, password: str, tls: tuple[Path, Path] | None = None
-    ) -> None:
-        """``tls`` has the files of the certificate and of its key, for sessions that ask for it."""
+    def __init__(self, home: Path, *, port: int, password: str) -> None:
         super().__init__(
             port=port, log=home / "logs" / "postgres.log", pid_file=home / "run" / "postgres.pid"
         )
-        self._tls = tls
         self._password = password
         self._link = home / "postgres"
 
@@ -125,9 +121,6 @@ class EmbeddedPostgres(EmbeddedServer):
             "fsync": "on",
             "full_page_writes": "on",
         }
-        if self._tls is not None:
-            certificate, key = map(str, self._tls)
-            settings |= {"ssl": "on", "ssl_cert_file": certificate, "ssl_key_file": key}
         return [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
 
     def _initialise(self, programs: Path, data: Path, identity: Identity | None) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -99,11 +100,6 @@ def compose_command() -> list[str] | None:
 
 def rewritten(text: str, places: Mapping[str, str]) -> str:
     """The text with every place of the containers replaced by one outside of them."""
-    for inside, outside in places.items():
-        text = text.replace(inside, outside)
-    return text
-
-
-def rewritten_all(texts: Sequence[str], places: Mapping[str, str]) -> list[str]:
-    """The same for words of a command."""
-    return [rewritten(text, places) for text in texts]
+    # In one go, since what is put in may look like what is replaced.
+    known = "|".join(map(re.escape, sorted(places, key=len, reverse=True)))
+    return re.sub(known, lambda found: places[found[0]], text)

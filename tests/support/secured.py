@@ -1,17 +1,18 @@
-"""Servers as a deployment has them: a broker with TLS, SCRAM users and ACLs, a database by TLS."""
+"""Servers as a deployment has them: a broker with TLS, users and ACLs, a database by TLS."""
 
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import psycopg
+from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     ScramCredentialInfo,
@@ -20,17 +21,15 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     UserScramCredentialUpsertion,
 )
 
-from db import migrate
 from db.engine import connect
 from schemas.settings import Settings
 from schemas.topics import Party, topic_name
-from streams.kafka.produce import Delivery, Producer
-from streams.local import places, roles
+from streams.kafka.config import client_config
 from streams.local.broker import EmbeddedKafka, SecuredListener
-from streams.local.postgres import EmbeddedPostgres
 from streams.local.process import free_port
-from tests.conftest import PASSWORD, PASSWORDS, Database
+from tests.conftest import Database
 from tests.support.authority import Authority
+from tests.support.tls_front import tls_in_front_of
 
 #: What the broker's users are hashed with: the least it takes, since the tests wait for it.
 _ITERATIONS: Final = 4096
@@ -44,7 +43,7 @@ class Secured:
     #: Without TLS, where whoever comes is the broker's superuser.
     superuser_broker: str
     broker: str
-    postgres: str
+    database_port: int
     password: str
 
     def kafka(self, user: str, **changes: str) -> dict[str, str]:
@@ -60,52 +59,41 @@ class Secured:
         }
 
     def by_tls(self, url: str, authority: Authority | None = None) -> str:
-        """The URL of a database that is reached by TLS alone, its certificate checked."""
+        """The address of a database, reached by TLS alone, whose certificate is checked."""
         trusted = (authority or self.authority).file
-        return f"{url}?sslmode=verify-full&sslrootcert={trusted}"
+        parts = urlsplit(url)
+        where = f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{self.database_port}"
+        query = f"sslmode=verify-full&sslrootcert={trusted}"
+        return urlunsplit(parts._replace(netloc=where, query=query))
 
     def superuser(self) -> Settings:
         """Settings of whoever set the broker up."""
         return Settings(kafka={"bootstrap.servers": self.superuser_broker})
 
-    def database(self, name: str) -> Database:
-        """A migrated database of that name."""
-        roles.bootstrap(self.postgres, name, PASSWORDS)
-        made = Database.on(self.postgres, name)
-        migrate.upgrade(self.by_tls(made.owner_url))
-        return made
-
 
 @contextmanager
-def secured_servers(home: Path) -> Iterator[Secured]:
-    """Both servers under ``home``, and a user of the broker for each party."""
+def secured_servers(home: Path, postgres: str) -> Iterator[Secured]:
+    """A broker under ``home`` with a user for each party, and the database server by TLS."""
     home.mkdir()
-    home.chmod(0o755)
     authority = Authority(home)
     files = authority.server("server")
-    identity = places.database_identity(home / "postgres")
-    if identity is not None:
-        shutil.chown(files.key, identity.uid, identity.gid)
-    postgres = EmbeddedPostgres(
-        home, port=free_port(), password=PASSWORD, tls=(files.certificate, files.key)
-    )
     listener = SecuredListener(port=free_port(), keystore=files.both)
     kafka = EmbeddedKafka(home, port=free_port(), secured=listener)
-    servers = Secured(
-        authority=authority,
-        superuser_broker=kafka.address,
-        broker=listener.address,
-        postgres=postgres.address,
-        password=secrets.token_urlsafe(16),
-    )
-    try:
-        postgres.start()
-        kafka.start()
-        _make_users(servers)
-        yield servers
-    finally:
-        kafka.remove()
-        postgres.remove()
+    parts = urlsplit(postgres)
+    with tls_in_front_of(parts.hostname or "", parts.port or 0, files) as port:
+        servers = Secured(
+            authority=authority,
+            superuser_broker=kafka.address,
+            broker=listener.address,
+            database_port=port,
+            password=secrets.token_urlsafe(16),
+        )
+        try:
+            kafka.start()
+            _make_users(servers)
+            yield servers
+        finally:
+            kafka.remove()
 
 
 def _make_users(servers: Secured) -> None:
@@ -119,25 +107,21 @@ def _make_users(servers: Secured) -> None:
         future.result()
 
 
-def told_of_writing(settings: Settings, topic: str) -> Delivery:
-    """What becomes of a record that is put on a topic."""
-    told: list[Delivery] = []
-    producer = Producer(settings, timeout_ms=10_000)
-    producer.send(topic_name(settings, topic), b"k", b"not a command", told.append, partition=0)
-    assert producer.flush() == 0
-    producer.close()
-    return told[0]
+def told_of_writing(settings: Settings, *topics: str) -> dict[str, str | None]:
+    """By topic, the error of a record that is put on it; None where it is taken.
 
+    By a producer without idempotence, which whoever may write nowhere cannot have at all.
+    """
+    told: dict[str, str | None] = {}
+    producer = Producer(client_config(settings))
+    for topic in topics:
 
-def sessions(url: str) -> dict[str, bool]:
-    """By service, whether all its sessions with the database are encrypted."""
-    with connect(url, application_name="test") as connection:
-        rows = connection.execute(
-            "SELECT application_name, bool_and(ssl) FROM pg_stat_activity"
-            " JOIN pg_stat_ssl USING (pid)"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid() GROUP BY 1"
-        ).fetchall()
-    return {str(name): bool(encrypted) for name, encrypted in rows}
+        def note(error: KafkaError | None, _: Message, topic: str = topic) -> None:
+            told[topic] = None if error is None else error.name()
+
+        producer.produce(topic_name(settings, topic), b"x", b"k", 0, on_delivery=note)
+    assert producer.flush(20.0) == 0
+    return told
 
 
 def with_database(settings: Settings, servers: Secured, database: Database) -> Settings:
