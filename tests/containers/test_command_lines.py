@@ -78,6 +78,9 @@ class Container:
         self.name = name
         self.environment = outside.environment(service)
         self._check = outside.words(service.check)
+        if self._check == ["wallet", "health"]:
+            # Inside it looks at process 1, which out here is another's.
+            self._check.append(service.name)
         self._once = service.runs_once
         self._log = outside.folder / f"{name}.log"
         with self._log.open("wb") as log:
