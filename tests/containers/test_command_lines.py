@@ -176,6 +176,15 @@ def test_every_command_line_runs_until_its_container_is_healthy(
                 f"{name} is ready",
             )
         assert _opened(running["api"], values["jwt_secret"]) == "0.00000000"
+        # What docs/containers.md has the reader call inside of them.
+        for name, *words in (
+            ("api", "token", "auctions", "--service"),
+            ("watcher", "chain", "status"),
+            ("worker", "topics"),
+            ("worker", "doctor", "--quick"),
+            ("payer", "keys", "check"),
+        ):
+            assert running[name].asked("wallet", *words), words
         ended = {
             name: container.stop()
             for name, container in reversed(running.items())
