@@ -67,8 +67,8 @@ class TopicDefinition(msgspec.Struct, frozen=True, kw_only=True):
     #: In words, for the pages; ``writers`` and ``readers`` are what the broker's ACLs are made of.
     written_by: str
     read_by: str
-    writers: frozenset[Party]
-    readers: frozenset[Party]
+    writers: frozenset[Party] = frozenset()
+    readers: frozenset[Party] = frozenset()
     config: dict[str, str]
     #: None: as many as the command topics.
     partitions: int | None = None
