@@ -9,7 +9,7 @@ J ?= 3
 T ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status servers test check format bench proof crash docs lock clean
+.PHONY: help setup up down status servers secrets test check audit format bench proof crash docs lock clean
 
 help: ## list these tasks
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -38,15 +38,22 @@ status: setup ## tell what runs
 servers: setup ## keep a database and a broker for tests; prints the lines to export
 	@$(BIN)/python -m streams.local.servers
 
+secrets: setup ## make the secrets of docker-compose.yml, once
+	@$(BIN)/python -m streams.local.compose
+
 test: setup ## every test, with samples of the long proofs; T=path for some
 	@$(BIN)/python -m tests.support.litecoin
 	@$(BIN)/pytest -n $(J) --dist loadfile -m "not proof" $(T)
 
-check: setup ## format, lint, types, import rules
+check: setup ## format, lint, types, import rules, known holes in what we depend on
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m tests.support.advisories
+
+audit: setup ## known holes in what we depend on; fails too where nobody could be asked
+	@$(BIN)/python -m tests.support.advisories --strict
 
 format: setup ## let ruff format and fix
 	@$(BIN)/ruff format $(CODE)
@@ -65,10 +72,13 @@ docs: setup ## write again what is made: schemas, pages, settings, client's mode
 	@$(BIN)/python -m schemas.generate
 	@$(BIN)/python -m clients.generate
 
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml
+
 lock: ## pin the newest versions again (needs uv, a maker's tool)
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
-		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade \
-		pyproject.toml -o requirements.lock
+	@$(LOCK) --extra dev --upgrade -o requirements.lock
+	@# The image's, a part of the same versions.
+	@$(LOCK) --extra image --constraint requirements.lock --upgrade -o requirements.run.lock
 
 clean: ## remove what was made, except .wallet/
 	@rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -29,8 +29,10 @@ COMMANDS: Final = {
     "payer": Entry("payer", "Pay withdrawals on chain; join small coins, sweep to cold storage."),
     "bridge": Entry("bridge", "Send the wallet's events to AWS EventBridge."),
     "withdrawals": Entry("withdrawals", "List withdrawals, and tell the whole story of one."),
+    "roles": Entry("roles", "Make the database's roles and the database, as a superuser."),
     "migrate": Entry("migrate", "Bring the database to this release's tables."),
-    "topics": Entry("topics", "Create the topics, and compare them with what they should be."),
+    "topics": Entry("topics", "Create the topics, compare them, and print the broker's ACLs."),
+    "health": Entry("health", "Ask a process whether it lives, as a container's check does."),
     "doctor": Entry("doctor", "Check the books, also while the service runs."),
     "token": Entry("token", "Make a token for a user or a service."),
     "keys": Entry("keys", "Make the account's keys offline, put the private one away, check it."),
@@ -54,8 +56,11 @@ _ABOUT_THE_STACK: Final = ("up", "down", "status")
 #: With any of these set, the caller means servers of his own.
 _ADDRESSES: Final = (
     "WALLET_DATABASE_URL",
+    "WALLET_DATABASE_URL_FILE",
     "WALLET_WORKER_DATABASE_URL",
+    "WALLET_WORKER_DATABASE_URL_FILE",
     "WALLET_API_DATABASE_URL",
+    "WALLET_API_DATABASE_URL_FILE",
     "WALLET_KAFKA_BOOTSTRAP_SERVERS",
 )
 

@@ -7,6 +7,7 @@ import logging
 import signal
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -31,12 +32,32 @@ def tls_of(settings: Settings) -> ssl.SSLContext | None:
         return None
     if not certificate or not key:
         raise SettingsError("WALLET_API_TLS_CERTIFICATE and WALLET_API_TLS_KEY belong together.")
+    _require_readable("WALLET_API_TLS_CERTIFICATE", certificate)
+    _require_readable("WALLET_API_TLS_KEY", key)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"The certificate or its key cannot be read: {error}") from error
+        # Without a password of its own, OpenSSL would ask whoever sits at the terminal, if anybody.
+        context.load_cert_chain(certificate, key, password=_refuse_encrypted)
+    except ssl.SSLError as error:
+        raise SettingsError(
+            f"{certificate} and {key} (WALLET_API_TLS_CERTIFICATE, WALLET_API_TLS_KEY) are no "
+            f"certificate and its key, as PEM: {error.reason or error}"
+        ) from None
     return context
+
+
+def _require_readable(name: str, path: str) -> None:
+    try:
+        with Path(path).open("rb"):
+            return
+    except OSError as error:
+        raise SettingsError(
+            f"{name} names {path}, which cannot be read: {error.strerror}"
+        ) from None
+
+
+def _refuse_encrypted() -> str:
+    raise SettingsError("WALLET_API_TLS_KEY is encrypted: give the key without a passphrase.")
 
 
 async def serve(settings: Settings, announce: Callable[[str], None]) -> bool:

@@ -8,9 +8,10 @@ from typing import Final
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
-from db.engine import connect
+from db.engine import connect, libpq_url
 
 #: Owns the tables and migrates them; no service runs as it.
 OWNER: Final = "wallet_owner"
@@ -25,6 +26,32 @@ PAYER: Final = "wallet_payer"
 ROLES: Final = (OWNER, WORKER, API, WATCHER, PAYER)
 
 _APPLICATION: Final = "wallet-roles"
+
+
+class RoleUrlError(Exception):
+    """The address of a role's database does not say what is needed to make the role."""
+
+
+def stated(urls: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The one database, and each role's password, as the roles' own addresses state them.
+
+    Raises ``RoleUrlError``, whose text shows no password.
+    """
+    passwords: dict[str, str] = {}
+    names = set()
+    for role, url in urls.items():
+        parts = conninfo_to_dict(libpq_url(url))
+        if parts.get("user") != role:
+            raise RoleUrlError(
+                f"The address for {role} has the user {parts.get('user') or 'none'}."
+            )
+        if not parts.get("password"):
+            raise RoleUrlError(f"The address for {role} has no password.")
+        passwords[role] = str(parts["password"])
+        names.add(str(parts.get("dbname") or ""))
+    if len(names) != 1 or not (name := names.pop()):
+        raise RoleUrlError("The roles' addresses do not name one database.")
+    return name, passwords
 
 
 def ensure_roles(superuser_url: str, passwords: Mapping[str, str]) -> tuple[str, ...]:

@@ -16,7 +16,9 @@ KAFKA_PREFIX: Final = "WALLET_KAFKA_"
 #: Parts of a variable's name whose value is never printed.
 _SECRET: Final = re.compile(r"SECRET|PASSWORD|TOKEN|MNEMONIC|XPRV|KEY_PEM")
 #: Where a password stands in an address: before the host, or as a parameter.
-_IN_ADDRESS: Final = re.compile(r"(://[^:@/\s]*:)\S*(?=@)|(\bpassword=)[^&\s]*", re.IGNORECASE)
+_IN_ADDRESS: Final = re.compile(
+    r"(://[^:@/\s]*:)\S*(?=@)|(\b(?:ssl)?password=)[^&\s]*", re.IGNORECASE
+)
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -38,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Folder of all that must survive: data of the embedded servers, keys, endpoints.json.
     home: str = ".wallet"
 
+    #: A superuser of the server: used by ``wallet roles`` alone, once.
+    superuser_database_url: str = ""
     #: Owner of the tables: used by ``wallet migrate`` and the roles' setup alone.
     database_url: str = ""
     #: The worker's role: may write the ledger, may not change or delete an entry.

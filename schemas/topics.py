@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 
 import msgspec
@@ -47,44 +47,102 @@ _WEEK: Final = {"retention.ms": str(7 * 86_400_000), "cleanup.policy": "delete"}
 SINGLE_COPY: Final = {"flush.messages": "1"}
 
 
+class Party(StrEnum):
+    """Who meets on the topics; the broker knows each by a principal of its own."""
+
+    SERVICES = "services"
+    API = "api"
+    WORKER = "worker"
+    WATCHER = "watcher"
+    PAYER = "payer"
+    BRIDGE = "bridge"
+    OPERATORS = "operators"
+    CONSUMERS = "consumers"
+
+
 class TopicDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """One topic: its logical name, who writes and reads it, and its settings on the broker."""
 
     name: str
+    #: In words, for the pages; ``writers`` and ``readers`` are what the broker's ACLs are made of.
     written_by: str
     read_by: str
+    writers: frozenset[Party] = frozenset()
+    readers: frozenset[Party] = frozenset()
     config: dict[str, str]
     #: None: as many as the command topics.
     partitions: int | None = None
 
+
+#: Operators send records of these again (`wallet dead-letters replay`, `wallet events repair`).
+_WORKER: Final = frozenset({Party.WORKER, Party.OPERATORS})
+_OPERATORS: Final = frozenset({Party.OPERATORS})
 
 TOPICS: Final = (
     TopicDefinition(
         name=COMMAND_TOPIC_NAMES[CommandTopic.SERVICES],
         written_by="marketplace services, and the API for them",
         read_by="worker",
+        writers=frozenset({Party.SERVICES, Party.API, Party.OPERATORS}),
+        readers=_WORKER,
         config=_BOOK,
     ),
     TopicDefinition(
         name=COMMAND_TOPIC_NAMES[CommandTopic.USERS],
         written_by="the API for an authenticated user",
         read_by="worker",
+        writers=frozenset({Party.API, Party.OPERATORS}),
+        readers=_WORKER,
         config=_BOOK,
     ),
     TopicDefinition(
         name=COMMAND_TOPIC_NAMES[CommandTopic.TREASURY],
         written_by="watcher, payer and operators",
         read_by="worker",
+        writers=frozenset({Party.WATCHER, Party.PAYER, Party.OPERATORS}),
+        readers=_WORKER,
         config=_BOOK,
     ),
-    TopicDefinition(name=EVENTS, written_by="worker", read_by="anyone", config=_WEEK),
-    TopicDefinition(name=BATCHES, written_by="worker", read_by="rebuild, doctor", config=_BOOK),
-    TopicDefinition(name=DEAD_LETTERS, written_by="worker", read_by="operators", config=_WEEK),
     TopicDefinition(
-        name=EVENT_DEAD_LETTERS, written_by="bridge", read_by="operators", config=_WEEK
+        name=EVENTS,
+        written_by="worker",
+        read_by="anyone",
+        writers=_WORKER,
+        readers=frozenset({Party.BRIDGE, Party.CONSUMERS, Party.OPERATORS}),
+        config=_WEEK,
     ),
     TopicDefinition(
-        name=ALERTS, written_by="views, worker", read_by="operators", config=_WEEK, partitions=1
+        name=BATCHES,
+        written_by="worker",
+        read_by="rebuild, doctor",
+        writers=_WORKER,
+        readers=_OPERATORS,
+        config=_BOOK,
+    ),
+    TopicDefinition(
+        name=DEAD_LETTERS,
+        written_by="worker",
+        read_by="operators",
+        writers=_WORKER,
+        readers=_OPERATORS,
+        config=_WEEK,
+    ),
+    TopicDefinition(
+        name=EVENT_DEAD_LETTERS,
+        written_by="bridge",
+        read_by="operators",
+        writers=frozenset({Party.BRIDGE}),
+        readers=_OPERATORS,
+        config=_WEEK,
+    ),
+    TopicDefinition(
+        name=ALERTS,
+        written_by="worker, watcher, payer, operators",
+        read_by="operators",
+        writers=frozenset({Party.WORKER, Party.WATCHER, Party.PAYER, Party.OPERATORS}),
+        readers=_OPERATORS,
+        config=_WEEK,
+        partitions=1,
     ),
 )
 

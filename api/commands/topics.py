@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
 import click
 from rich.table import Table
 
 from api.console import standard_output
+from schemas.access import AccessError, grants, script
 from schemas.settings import Settings
-from schemas.topics import TOPICS, topic_name
+from schemas.topics import TOPICS, Party, topic_name
+from streams.kafka.acls import Acls
 from streams.kafka.admin import Admin
 
 
-@click.command("topics")
+@click.group("topics", invoke_without_command=True)
 @click.option("--create", is_flag=True, help="Create what is missing.")
-def command(create: bool) -> None:
+@click.pass_context
+def command(ctx: click.Context, create: bool) -> None:
     """Show the wallet's topics: who writes and reads each, and whether the broker has it.
 
     Exits with 1 if one is missing or has another number of partitions than WALLET_PARTITIONS
     says, which is fixed for a topic's life.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     settings = Settings.from_environ()
     admin = Admin(settings)
     if create:
@@ -54,3 +62,63 @@ def _show(settings: Settings, admin: Admin) -> int:
         table.add_row(name, str(wanted), topic.written_by, topic.read_by, state)
     standard_output().print(table)
     return wrong
+
+
+@command.command("acls")
+@click.option(
+    "--principal",
+    "named",
+    multiple=True,
+    metavar="PARTY=NAME",
+    help="Of services, api, worker, watcher, payer, bridge, operators or consumers; wallet-PARTY "
+    "by default. May be given again, for several services.",
+)
+@click.option("--apply", "apply_", is_flag=True, help="Add to the broker what is missing.")
+@click.option("--check", is_flag=True, help="Exit with 1 if one is missing, or allows more.")
+def acls(named: Sequence[str], apply_: bool, check: bool) -> None:
+    """Print the broker's ACLs that the table of topics asks for, as a script; or apply them.
+
+    Nothing is ever taken away: what is allowed beyond the table is told by --check. Both need a
+    principal that may describe, or alter, the cluster.
+    """
+    settings = Settings.from_environ()
+    try:
+        wanted = grants(settings, _principals(named))
+    except AccessError as error:
+        raise click.ClickException(str(error)) from None
+    if not apply_ and not check:
+        click.echo(script(wanted), nl=False)
+        return
+    broker = Acls(settings)
+    missing = broker.missing(wanted)
+    if apply_:
+        broker.add(missing)
+        click.echo(f"added {len(missing)} of {len(wanted)} ACLs")
+        missing = []
+    if check:
+        _tell_differences([" ".join(grant[:4]) for grant in missing], broker.beyond(wanted))
+
+
+def _tell_differences(missing: Sequence[str], beyond: Sequence[str]) -> None:
+    for line in missing:
+        click.echo(f"missing: {line}")
+    for line in beyond:
+        click.echo(f"beyond:  {line}")
+    if missing or beyond:
+        raise click.ClickException(
+            f"{len(missing)} ACLs are missing (`wallet topics acls --apply` adds them), and "
+            f"{len(beyond)} allow what the table does not (remove them by kafka-acls.sh)"
+        )
+    click.echo("the broker's ACLs are those of the table")
+
+
+def _principals(named: Sequence[str]) -> Mapping[Party, Sequence[str]]:
+    found: dict[Party, list[str]] = defaultdict(list)
+    for given in named:
+        party, separator, name = given.partition("=")
+        if not separator or not name or party not in [*Party]:
+            raise click.UsageError(
+                f"--principal {given}: say PARTY=NAME, with one of {', '.join(Party)}"
+            )
+        found[Party(party)].append(name.removeprefix("User:"))
+    return found

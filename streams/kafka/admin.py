@@ -76,7 +76,11 @@ class Admin:
         futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=10.0)
         facts = {}
         for name, future in futures.items():
-            described = _described(future)
+            try:
+                described = _described(future)
+            except KafkaUnavailable:
+                self._tell()
+                raise
             if described is not None:
                 facts[name] = TopicFacts(str(described.topic_id), len(described.partitions))
         return facts
@@ -163,8 +167,16 @@ class Admin:
         try:
             self._admin.list_topics(timeout=timeout_seconds)
         except KafkaException:
+            self._tell()
             return False
         return True
+
+    def _tell(self) -> None:
+        """Let the library log what it has to say: that a password is wrong, for one.
+
+        It hands its complaints over when it is polled, which nothing else does to this client.
+        """
+        self._admin.poll(0)
 
 
 def create_topics(settings: Settings) -> list[str]:

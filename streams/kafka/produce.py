@@ -86,7 +86,8 @@ class Producer:
     ) -> None:
         """Queue a record; ``on_delivery`` is called from the producer's own thread.
 
-        Waits while the library's queue is full, so that a fast producer is slowed, not failed.
+        Waits while the library's queue is full, so that a fast producer is slowed, not failed. A
+        record that a producer takes no more is reported at once, by the caller's thread.
         """
 
         def report(error: KafkaError | None, message: Message) -> None:
@@ -101,20 +102,37 @@ class Producer:
                 return
             except BufferError:
                 self._producer.poll(0.05)
+            except KafkaException as error:
+                if on_delivery is not None:
+                    on_delivery(Delivery(-1, -1, str(error), False))
+                return
 
     def flush(self, timeout_seconds: float = 30.0) -> int:
         """Wait for what is queued; returns how many records are still under way."""
-        return int(self._producer.flush(timeout_seconds))
+        return self._served(lambda: int(self._producer.flush(timeout_seconds)))
 
     def close(self, timeout_seconds: float = 10.0) -> None:
         """Send what is queued, then stop."""
-        self._producer.flush(timeout_seconds)
+        self.flush(timeout_seconds)
         self._closing.set()
         self._poller.join(timeout=2.0)
 
     def _serve(self) -> None:
         while not self._closing.is_set():
-            self._producer.poll(0.1)
+            self._served(lambda: int(self._producer.poll(0.1)))
+
+    def _served(self, call: Callable[[], int]) -> int:
+        """A call that serves callbacks, and so may meet the end of the producer.
+
+        The library raises a fatal error (no right to write anything, for one) out of whichever call
+        is under way. What is queued is reported all the same, by the calls after it.
+        """
+        try:
+            return call()
+        except (KafkaException, SystemError) as error:
+            cause = error.__cause__ or error
+            log.critical("the producer is of no more use", extra={"cause": str(cause)})
+            return len(self._producer)
 
 
 def _delivery_of(error: KafkaError | None, message: Message) -> Delivery:

@@ -6,8 +6,10 @@ import base64
 import shutil
 import subprocess
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from streams.local import jars
 from streams.local.embedded import EmbeddedServer
@@ -61,6 +63,45 @@ _SETTINGS: Final = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class SecuredListener:
+    """A second listener, as a cluster has it that others reach: TLS, SCRAM users, and ACLs.
+
+    Whoever comes by the first one, on the loopback alone, is the superuser and makes the users.
+    """
+
+    port: int
+    #: The broker's private key and, after it, its certificates, as PEM.
+    keystore: Path
+
+    #: As ``sasl.mechanism`` has it.
+    mechanism: ClassVar[str] = "SCRAM-SHA-512"
+
+    @property
+    def address(self) -> str:
+        """What a client takes as ``bootstrap.servers``, with SASL_SSL."""
+        return f"{LOOPBACK}:{self.port}"
+
+    def added_to(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """The broker's settings with those of the listener."""
+        own = "listener.name.secured."
+        scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        protocols = "listener.security.protocol.map"
+        return {
+            **settings,
+            "listeners": f"{settings['listeners']},SECURED://{self.address}",
+            "advertised.listeners": f"{settings['advertised.listeners']},SECURED://{self.address}",
+            protocols: f"{settings[protocols]},SECURED:SASL_SSL",
+            f"{own}ssl.keystore.type": "PEM",
+            f"{own}ssl.keystore.location": str(self.keystore),
+            f"{own}sasl.enabled.mechanisms": self.mechanism,
+            f"{own}{self.mechanism.lower()}.sasl.jaas.config": scram,
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "false",
+            "super.users": "User:ANONYMOUS",
+        }
+
+
 class EmbeddedKafka(EmbeddedServer):
     """One Kafka node under ``home``; topics and offsets stay between runs.
 
@@ -70,11 +111,19 @@ class EmbeddedKafka(EmbeddedServer):
     name = "broker"
     origin = "embedded Apache Kafka"
 
-    def __init__(self, home: Path, *, port: int, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        port: int,
+        progress: Progress | None = None,
+        secured: SecuredListener | None = None,
+    ) -> None:
         super().__init__(
             port=port, log=home / "logs" / "kafka.log", pid_file=home / "run" / "kafka.pid"
         )
         self._progress = progress or Silent()
+        self._secured = secured
         self._folder = home / "kafka"
 
     @property
@@ -116,6 +165,8 @@ class EmbeddedKafka(EmbeddedServer):
             "advertised.listeners": f"CLIENT://{self.address}",
             "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
         }
+        if self._secured is not None:
+            settings = self._secured.added_to(settings)
         path = self._folder / "server.properties"
         self._folder.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))

@@ -115,7 +115,7 @@ class ContainerKafka:
         ready = LogMessageWaitStrategy("Kafka Server started").with_startup_timeout(_START_SECONDS)
         self._container = (
             DockerContainer(KAFKA_IMAGE)
-            .with_envs(**_kafka_environment(port))
+            .with_envs(**kafka_environment(port))
             .with_volume_mapping(_volume(home, "kafka"), "/var/lib/kafka/data", "rw")
             .waiting_for(ready)
         )
@@ -180,8 +180,11 @@ def _stop(container: DockerContainer) -> None:
     container.stop()
 
 
-def _kafka_environment(port: int) -> dict[str, str]:
-    """The image reads ``KAFKA_X_Y`` as ``x.y``; the controller listens inside alone."""
+def kafka_environment(port: int) -> dict[str, str]:
+    """What the image is told of itself, published on ``port``; `docker-compose.yml` has the same.
+
+    It reads ``KAFKA_X_Y`` as ``x.y``; the controller listens inside alone.
+    """
     return {
         "CLUSTER_ID": "d2FsbGV0LWxvY2FsLTAwMQ",
         "KAFKA_NODE_ID": "1",

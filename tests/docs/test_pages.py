@@ -97,6 +97,7 @@ def check_command(words: list[str]) -> None:
 def test_settings_exist(page: Path) -> None:
     for name in re.findall(r"\bWALLET_[A-Z_]+\b(?!\*)", page.read_text()):
         known = name in SETTINGS | OTHER_VARIABLES or name.startswith(KAFKA_PREFIX.rstrip("_"))
+        known = known or name.removesuffix("_FILE") in SETTINGS
         # WALLET_RULES_* and the like stand for all that begin so.
         assert known or any(setting.startswith(name) for setting in SETTINGS), name
 

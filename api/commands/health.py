@@ -1,0 +1,100 @@
+"""``wallet health``: ask a process whether it lives, as a container's health check does."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Final
+
+import click
+
+from schemas.settings import Settings, SettingsError
+
+_TIMEOUT_SECONDS: Final = 3.0
+#: Addresses that stand for all of the machine's; it is asked by the loopback then.
+_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared
+#: The first process of a container, which is what a container is for.
+_FIRST: Final = Path("/proc/1/cmdline")
+
+PROCESSES: Final = ("api", "worker", "watcher", "payer", "bridge")
+
+
+@click.command("health")
+@click.argument("process", type=click.Choice(PROCESSES), required=False)
+@click.option("--ready", is_flag=True, help="Also whether it can do its work now (/readyz).")
+def command(process: str | None, ready: bool) -> None:
+    """Ask a process of this machine, by the port of its settings, whether it lives (/healthz).
+
+    Without PROCESS it asks the first process of the container. Exits with 0 or 1, and a line that
+    says why. Restart what does not live; what is not ready waits by itself.
+    """
+    settings = Settings.from_environ()
+    name = process or _of_container()
+    path = "/readyz" if ready else "/healthz"
+    try:
+        said = _ask(f"{address_of(name, settings)}{path}", settings)
+    except OSError as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise click.ClickException(f"the {name} does not answer: {reason}") from None
+    if said is not None:
+        raise click.ClickException(f"the {name} is not {'ready' if ready else 'well'}: {said}")
+    click.echo(f"the {name} is {'ready' if ready else 'well'}")
+
+
+def address_of(name: str, settings: Settings) -> str:
+    """Where the process serves its probe; raises ``SettingsError`` where its port is drawn."""
+    port, host = getattr(settings, f"{name}_port"), getattr(settings, f"{name}_host")
+    if not port:
+        raise SettingsError(
+            f"WALLET_{name.upper()}_PORT is 0, which takes a free port: set one to ask the {name}."
+        )
+    host = _ANY.get(host, host)
+    scheme = "https" if name == "api" and settings.api_tls_certificate else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _ask(url: str, settings: Settings) -> str | None:
+    """What the process says that is wrong, or None."""
+    context = _pinned(settings.api_tls_certificate) if url.startswith("https:") else None
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS, context=context):  # noqa: S310
+            return None
+    except urllib.error.HTTPError as answer:
+        with answer:
+            return _fault(answer)
+
+
+def _fault(answer: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(answer)["status"])
+    except (ValueError, KeyError, TypeError):
+        return f"it answers {answer.code}"
+
+
+def _pinned(certificate: str) -> ssl.SSLContext:
+    """Trust the very certificate that the process serves: on the loopback it has no other name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    try:
+        context.load_verify_locations(certificate)
+    except OSError as error:
+        raise SettingsError(
+            f"WALLET_API_TLS_CERTIFICATE names {certificate}, which cannot be read: {error}"
+        ) from None
+    return context
+
+
+def _of_container() -> str:
+    """The process that the container runs, by its command line."""
+    try:
+        words = _FIRST.read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        words = []
+    for word in words:
+        if word in PROCESSES:
+            return word
+    raise click.UsageError(f"say which: {', '.join(PROCESSES)}")
