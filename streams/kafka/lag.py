@@ -1,0 +1,87 @@
+"""How far a consumer group is behind: seen from outside, without joining it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from schemas.settings import Settings
+from streams.kafka.admin import Admin
+from streams.kafka.config import client_config, finished
+from streams.kafka.view import LogView
+
+_TIMEOUT_SECONDS: Final = 10.0
+
+
+class Backlog(NamedTuple):
+    """What waits: ``records`` counts offsets, markers of transactions too, so it is the most that
+    it can be; 0 is exact. ``oldest_ms`` is the time of the oldest record that waits."""
+
+    records: int = 0
+    oldest_ms: int | None = None
+
+    def __add__(self, other: object) -> Backlog:
+        """Both together."""
+        if not isinstance(other, Backlog):
+            return NotImplemented
+        times = [each.oldest_ms for each in (self, other) if each.oldest_ms is not None]
+        return Backlog(self.records + other.records, min(times, default=None))
+
+
+class LagView:
+    """Compares where groups are with the ends of topics; every call may raise
+    ``KafkaUnavailable``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._groups = AdminClient(client_config(settings))
+        self._admin = Admin(settings)
+        self._log = LogView(settings)
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._log.close()
+
+    def of_group(self, group: str, topics: Sequence[str]) -> Backlog:
+        """What a group has not committed; where it has committed nothing, all there is."""
+        facts = self._admin.topics(topics)
+        places = [
+            TopicPartition(topic, number)
+            for topic, fact in facts.items()
+            for number in range(fact.partitions)
+        ]
+        asked = ConsumerGroupTopicPartitions(group, places)
+        future = self._groups.list_consumer_group_offsets(
+            [asked], request_timeout=_TIMEOUT_SECONDS
+        )[group]
+        committed: dict[str, dict[int, int]] = {topic: {} for topic in facts}
+        for position in finished(future).topic_partitions:
+            if position.error is None and position.offset >= 0:
+                committed[position.topic][position.partition] = position.offset
+        waiting = Backlog()
+        for topic, fact in facts.items():
+            waiting += self.behind(topic, range(fact.partitions), committed[topic])
+        return waiting
+
+    def behind(
+        self, topic: str, partitions: Sequence[int], positions: Mapping[int, int]
+    ) -> Backlog:
+        """What stands in a topic from the positions on; a partition without one from its start."""
+        ends = self._admin.ends(topic, partitions)
+        starts = self._admin.starts(topic, partitions)
+        waiting = Backlog()
+        for number in partitions:
+            position = max(positions.get(number, 0), starts[number])
+            if position < ends[number]:
+                waiting += self._from(topic, number, position, ends[number])
+        return waiting
+
+    def _from(self, topic: str, partition: int, position: int, end: int) -> Backlog:
+        """Nothing waits where the rest is markers and what was aborted."""
+        for message in self._log.records(topic, partition, position):
+            if (message.offset() or 0) >= end:
+                break
+            return Backlog(end - position, message.timestamp()[1])
+        return Backlog()
