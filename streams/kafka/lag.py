@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.settings import Settings
 from streams.kafka.admin import Admin
-from streams.kafka.config import client_config, finished
+from streams.kafka.config import KafkaUnavailable, client_config
 from streams.kafka.view import LogView
 
 _TIMEOUT_SECONDS: Final = 10.0
@@ -36,13 +36,16 @@ class LagView:
     ``KafkaUnavailable``."""
 
     def __init__(self, settings: Settings) -> None:
-        self._groups = AdminClient(client_config(settings))
+        self._settings = settings
+        self._groups: dict[str, Consumer] = {}
         self._admin = Admin(settings)
         self._log = LogView(settings)
 
     def close(self) -> None:
         """Let go of the broker."""
         self._log.close()
+        for asker in self._groups.values():
+            asker.close()
 
     def of_group(self, group: str, topics: Sequence[str]) -> Backlog:
         """What a group has not committed; where it has committed nothing, all there is."""
@@ -52,18 +55,36 @@ class LagView:
             for topic, fact in facts.items()
             for number in range(fact.partitions)
         ]
-        asked = ConsumerGroupTopicPartitions(group, places)
-        future = self._groups.list_consumer_group_offsets(
-            [asked], request_timeout=_TIMEOUT_SECONDS
-        )[group]
         committed: dict[str, dict[int, int]] = {topic: {} for topic in facts}
-        for position in finished(future).topic_partitions:
-            if position.error is None and position.offset >= 0:
+        for position in self._committed(group, places):
+            if position.offset >= 0:
                 committed[position.topic][position.partition] = position.offset
         waiting = Backlog()
         for topic, fact in facts.items():
             waiting += self.behind(topic, range(fact.partitions), committed[topic])
         return waiting
+
+    def _committed(self, group: str, places: list[TopicPartition]) -> list[TopicPartition]:
+        """Asked by a consumer that never joins.
+
+        The admin client's own question ends the whole process where the broker says that it does
+        not coordinate the group just now (seen in librdkafka 2.16: it has no group to look up).
+        """
+        asker = self._groups.get(group)
+        if asker is None:
+            own = {
+                "client.id": f"wallet-lag-{uuid.uuid4().hex[:8]}",
+                "group.id": group,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                # Else it would wait while the group commits in a transaction.
+                "isolation.level": "read_uncommitted",
+            }
+            asker = self._groups[group] = Consumer(client_config(self._settings, **own))
+        try:
+            return list(asker.committed(places, timeout=_TIMEOUT_SECONDS))
+        except KafkaException as error:
+            raise KafkaUnavailable(f"committed offsets of {group}: {error}") from error
 
     def behind(
         self, topic: str, partitions: Sequence[int], positions: Mapping[int, int]
