@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from streams import metrics
 from streams.views import tally
-from streams.views.facts import Unreadable, fact_of
+from streams.views.facts import Fact, Unreadable, fact_of
 from streams.views.incidents import UserWatch
 from streams.views.kept import Mark
 from streams.views.rules import Rule
@@ -65,22 +65,34 @@ class Keeper:
 
     def take(self, partition: int, offset: int, value: bytes | None) -> None:
         """Count a record in; one that is no event is told and passed over."""
-        progress = self._progress.get(partition)
-        if progress is None or offset <= progress.offset:
+        if not self._is_news(partition, offset):
             return
-        time_ms = progress.time_ms
         try:
             fact = fact_of(value)
-            fresh = tally.apply(self.store, self._watch, partition, offset, fact)
-            metrics.VIEWED.labels("counted" if fresh else "double").inc()
-            time_ms = max(time_ms, fact.time_ms)
         except Unreadable as fault:
             metrics.VIEWED.labels("unreadable").inc()
             log.error(
                 "no event of the wallet",
                 extra={"partition": partition, "offset": offset, "cause": str(fault)},
             )
-        self._progress[partition] = Progress(offset, time_ms)
+            self._move(partition, offset, 0)
+        else:
+            self.count(partition, offset, fact)
+
+    def count(self, partition: int, offset: int, fact: Fact) -> None:
+        """Count a fact in, unless it is counted already."""
+        if self._is_news(partition, offset):
+            fresh = tally.apply(self.store, self._watch, partition, offset, fact)
+            metrics.VIEWED.labels("counted" if fresh else "double").inc()
+            self._move(partition, offset, fact.time_ms)
+
+    def _is_news(self, partition: int, offset: int) -> bool:
+        progress = self._progress.get(partition)
+        return progress is not None and offset > progress.offset
+
+    def _move(self, partition: int, offset: int, time_ms: int) -> None:
+        newest_ms = max(self._progress[partition].time_ms, time_ms)
+        self._progress[partition] = Progress(offset, newest_ms)
         self._moved.add(partition)
 
     def through(self, partition: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -113,7 +112,7 @@ def viewing(settings: Settings, *, stop: bool = True) -> Iterator[Member]:
     def run() -> None:
         try:
             asyncio.run(serve())
-        except BaseException as fault:
+        except Exception as fault:  # noqa: BLE001 - told to the test
             faults.append(fault)
 
     thread = threading.Thread(target=run, name="views")
@@ -134,11 +133,14 @@ def viewing(settings: Settings, *, stop: bool = True) -> Iterator[Member]:
 def process(settings: Settings, log: Path) -> Iterator[tuple[Member, subprocess.Popen[bytes]]]:
     """A member as a process of its own, killed in the end if it still runs."""
     port = free_port()
-    environment = {**bare_environment(os.environ), **environment_of(settings)}
+    environment = {**bare_environment(), **environment_of(settings)}
     with log.open("ab") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "api.cli", "views", "--port", str(port)],
-            cwd=ROOT, env=environment, stdout=output, stderr=output,
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=output,
         )
     try:
         yield Member(port), child

@@ -36,6 +36,16 @@ def test_smoke(wallet: Settings) -> None:
         print("ready", time.monotonic() - start)
         member.await_total({"deposit.confirmed": 10, "funds.locked": 1})
         print("total", time.monotonic() - start)
-        for path in ("/flows", "/rejections", "/movers", "/velocity/user-1", "/ageing", "/lag", "/alerts", "/metrics", "/healthz"):
+        for path in (
+            "/flows",
+            "/rejections",
+            "/movers",
+            "/velocity/user-1",
+            "/ageing",
+            "/lag",
+            "/alerts",
+            "/metrics",
+            "/healthz",
+        ):
             print(path, str(member.get(path))[-600:])
     print("end", time.monotonic() - start)
