@@ -36,7 +36,7 @@ class _Tagged(_Rule, frozen=True, kw_only=True, tag_field="watches"):
 class Velocity(_Tagged, frozen=True, kw_only=True, tag="velocity"):
     """A user's events of some types, within a sliding window: so many, or so much."""
 
-    events: tuple[EventType, ...]
+    events: Annotated[tuple[EventType, ...], msgspec.Meta(min_length=1)]
     minutes: Minutes
     count: Count | None = None
     amount: str | None = None
