@@ -56,6 +56,7 @@ class Party(StrEnum):
     WATCHER = "watcher"
     PAYER = "payer"
     BRIDGE = "bridge"
+    VIEWS = "views"
     OPERATORS = "operators"
     CONSUMERS = "consumers"
 
@@ -108,7 +109,7 @@ TOPICS: Final = (
         written_by="worker",
         read_by="anyone",
         writers=_WORKER,
-        readers=frozenset({Party.BRIDGE, Party.CONSUMERS, Party.OPERATORS}),
+        readers=frozenset({Party.BRIDGE, Party.VIEWS, Party.CONSUMERS, Party.OPERATORS}),
         config=_WEEK,
     ),
     TopicDefinition(
@@ -137,14 +138,32 @@ TOPICS: Final = (
     ),
     TopicDefinition(
         name=ALERTS,
-        written_by="worker, watcher, payer, operators",
-        read_by="operators",
-        writers=frozenset({Party.WORKER, Party.WATCHER, Party.PAYER, Party.OPERATORS}),
-        readers=_OPERATORS,
+        written_by="worker, watcher, payer, views, operators",
+        read_by="operators, views",
+        writers=frozenset({Party.WORKER, Party.WATCHER, Party.PAYER, Party.VIEWS, Party.OPERATORS}),
+        readers=frozenset({Party.VIEWS, Party.OPERATORS}),
         config=_WEEK,
         partitions=1,
     ),
 )
+
+
+#: The views' own: what they keep, so that a restart need not read all events again.
+VIEWS_STATE: Final = TopicDefinition(
+    name="wallet-views-state-changelog",
+    written_by="views",
+    read_by="views",
+    writers=frozenset({Party.VIEWS}),
+    readers=frozenset({Party.VIEWS}),
+    config={
+        "cleanup.policy": "compact",
+        # A restart reads what is not compacted yet, so that is kept small.
+        "segment.bytes": str(32 * 2**20),
+        "min.cleanable.dirty.ratio": "0.2",
+    },
+)
+#: All that `wallet topics` makes: the contract's, and what a process keeps for itself.
+ALL_TOPICS: Final = (*TOPICS, VIEWS_STATE)
 
 
 def topic_name(settings: Settings, logical: str | CommandTopic) -> str:

@@ -13,7 +13,14 @@ from click.testing import CliRunner
 from api.cli import group
 from schemas.access import AccessError, Grant, Kind, Operation, grants, script
 from schemas.settings import Settings
-from schemas.topics import COMMAND_TOPIC_NAMES, EVENTS, CommandTopic, Party
+from schemas.topics import (
+    ALERTS,
+    COMMAND_TOPIC_NAMES,
+    EVENTS,
+    VIEWS_STATE,
+    CommandTopic,
+    Party,
+)
 
 DEFAULT: Final = Settings()
 TREASURY: Final = COMMAND_TOPIC_NAMES[CommandTopic.TREASURY]
@@ -47,6 +54,19 @@ def test_the_bridge_reads_events_and_writes_its_dead_letters() -> None:
         ("Write", "topic", "p.wallet.events.dead-letter"),
         ("Read", "group", "p.b"),
     }
+
+
+def test_the_views_write_alerts_and_what_they_keep_and_see_how_far_others_are() -> None:
+    rights = may("wallet-views")
+    assert {name for operation, _, name in rights if operation == "Write"} == {
+        ALERTS,
+        VIEWS_STATE.name,
+    }
+    assert {name for operation, kind, name in rights if (operation, kind) == ("Read", "group")} == {
+        DEFAULT.views_group
+    }
+    described = {name for operation, _, name in rights if operation == "Describe"}
+    assert described >= {DEFAULT.group, DEFAULT.bridge_group, *COMMAND_TOPIC_NAMES.values()}
 
 
 def test_the_worker_writes_no_command() -> None:

@@ -18,7 +18,7 @@ from schemas.commands import DATA_OF, TOPIC_OF, CommandType
 from schemas.documents import all_schemas, command_schema, dead_letter_schema, event_schema
 from schemas.envelope import read_command
 from schemas.events import RESULT_OF, CloudEvent, EventType
-from schemas.publications import DeadLetterNotice, Manifest
+from schemas.publications import Alert, DeadLetterNotice, Manifest
 from schemas.rejections import Rejection
 from schemas.sample_events import EVENT_OF
 from schemas.samples import COMMANDS, WRECKS, user_of
@@ -127,6 +127,12 @@ def test_every_dead_letter_example_shows_the_record_and_its_reason(code: Rejecti
     notice = msgspec.json.decode(value, type=DeadLetterNotice)
     wreck = WRECKS[code]
     assert (notice.code, notice.key, notice.value) == (code, wreck.key, wreck.value)
+
+
+def test_the_alert_example_fits_its_schema() -> None:
+    value = (EXAMPLES / "alert.json").read_bytes()
+    assert _errors(all_schemas()["alert.json"], json.loads(value)) == []
+    msgspec.json.decode(value, type=Alert)
 
 
 def test_the_manifest_example_fits_its_schema() -> None:
