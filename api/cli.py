@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "watcher": Entry("watcher", "Follow the chain: credit deposits, undo reorganisations."),
     "payer": Entry("payer", "Pay withdrawals on chain; join small coins, sweep to cold storage."),
     "bridge": Entry("bridge", "Send the wallet's events to AWS EventBridge."),
+    "views": Entry("views", "Count events into live views, and raise alerts by rules."),
     "withdrawals": Entry("withdrawals", "List withdrawals, and tell the whole story of one."),
     "roles": Entry("roles", "Make the database's roles and the database, as a superuser."),
     "migrate": Entry("migrate", "Bring the database to this release's tables."),

@@ -197,3 +197,8 @@ def watch_change(
         " VALUES (%s, %s, NULL, %s, 1, %s) ON CONFLICT DO NOTHING",
         (public_key_hash, address, account_key, index),
     )
+
+
+def free_koinu(cursor: Cursor, purse: Purse) -> int:
+    """What could be spent beyond the withdrawals that wait; below zero where coins are missing."""
+    return spendable_total(cursor, purse) - owed(cursor)

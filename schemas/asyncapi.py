@@ -11,7 +11,7 @@ from schemas.documents import sentence
 from schemas.events import RESULT_OF, CommandRejected, CommandReplayed, EventType
 from schemas.rejections import Rejection
 from schemas.sample_events import event_value
-from schemas.samples import MANIFEST, command_value, dead_letter, user_of
+from schemas.samples import ALERT, MANIFEST, command_value, dead_letter, user_of
 from schemas.settings import Settings
 from schemas.topics import (
     ALERTS,
@@ -154,11 +154,12 @@ def _messages() -> dict[str, Node]:
         "summary": "An event that EventBridge can never take: why, where it stood, and its value.",
         "payload": {"type": "object"},
     }
-    messages["alert"] = {
-        "name": "alert",
-        "summary": "Something that an operator should look at; a JSON object.",
-        "payload": {"type": "object"},
-    }
+    messages["alert"] = _message(
+        "alert",
+        "Something that an operator should look at: an alarm, or an incident's start or end.",
+        "alert.json",
+        msgspec.json.encode(ALERT),
+    )
     return messages
 
 

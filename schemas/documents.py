@@ -24,7 +24,7 @@ from schemas.events import (
     EventType,
 )
 from schemas.ledger import HOUSE
-from schemas.publications import DeadLetterNotice, Manifest
+from schemas.publications import Alert, DeadLetterNotice, Manifest
 from schemas.rejections import Rejection, is_dead_letter
 from schemas.topics import COMMAND_TOPIC_NAMES, RECORD_MAX_BYTES
 
@@ -206,6 +206,11 @@ def manifest_schema() -> Schema:
     return _publication_schema("manifest", Manifest)
 
 
+def alert_schema() -> Schema:
+    """A record of the alerts' topic."""
+    return _publication_schema("alert", Alert)
+
+
 def all_schemas() -> Mapping[str, Schema]:
     """Path below ``schemas/json`` to schema."""
     return {
@@ -214,4 +219,5 @@ def all_schemas() -> Mapping[str, Schema]:
         "rejections.json": rejection_schema(),
         "dead-letter.json": dead_letter_schema(),
         "manifest.json": manifest_schema(),
+        "alert.json": alert_schema(),
     }

@@ -20,7 +20,7 @@ from schemas.commands import CommandType
 from schemas.documents import all_schemas
 from schemas.events import EventType
 from schemas.sample_events import event_value
-from schemas.samples import MANIFEST, WRECKS, command_value, dead_letter
+from schemas.samples import ALERT, MANIFEST, WRECKS, command_value, dead_letter
 
 ROOT: Final = Path(__file__).parent.parent
 #: Folders of which every file is made here; what else stands there is stale.
@@ -34,6 +34,7 @@ def files() -> Mapping[str, str]:
         "docs/catalogue.md": catalogue(),
         "docs/settings.md": settings_page(),
         "schemas/examples/manifest.json": _example(msgspec.json.encode(MANIFEST)),
+        "schemas/examples/alert.json": _example(msgspec.json.encode(ALERT)),
     }
     made |= {f"schemas/json/{path}": _pretty(schema) for path, schema in all_schemas().items()}
     for kind in CommandType:

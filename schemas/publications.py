@@ -1,6 +1,8 @@
-"""What the worker publishes beside events: a manifest a slice, and dead letters."""
+"""What is published beside events: a manifest a slice, dead letters, and what operators see."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import msgspec
 
@@ -48,3 +50,25 @@ class DeadLetterNotice(msgspec.Struct, frozen=True, kw_only=True):
     key: bytes | None
     value: bytes | None
     time: str
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that an operator should look at, on ``wallet.alerts``.
+
+    An alarm of a process has the first five fields. An alert of the views has all: ``incident``
+    names it, the same from its start to its end and whoever tells it, so that what is told twice
+    can be dropped by ``incident`` and ``state``. ``kind`` is the rule, and names the runbook.
+    """
+
+    kind: str
+    subject: str
+    detail: str
+    source: str
+    time: str
+    incident: str | msgspec.UnsetType = msgspec.UNSET
+    state: Literal["started", "ended"] | msgspec.UnsetType = msgspec.UNSET
+    started_at: str | msgspec.UnsetType = msgspec.UNSET
+    #: Of an end alone.
+    ended_at: str | msgspec.UnsetType = msgspec.UNSET
+    #: What the rule says is to be done.
+    do: str | msgspec.UnsetType = msgspec.UNSET

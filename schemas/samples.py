@@ -46,7 +46,7 @@ from schemas.commands import (
 from schemas.envelope import encode_command
 from schemas.ids import Place, number_of, text_of
 from schemas.ledger import HOUSE
-from schemas.publications import DeadLetterNotice, Manifest
+from schemas.publications import Alert, DeadLetterNotice, Manifest
 from schemas.rejections import Malformed, Rejection, is_dead_letter
 from schemas.times import format_time
 from schemas.topics import RECORD_MAX_BYTES, CommandTopic
@@ -260,4 +260,16 @@ MANIFEST: Final = Manifest(
     digest="5e" * 32,
     chain="c4" * 32,
     slices=((0, 3, 41, 44), (1, 3, 7, 7)),
+)
+
+ALERT: Final = Alert(
+    kind="withdrawal-velocity",
+    subject=BUYER,
+    detail="20 of withdrawal.requested, 2000.00000000 DOGE in 60 minutes",
+    source="views",
+    time=format_time(TIME_MS + 1_000),
+    incident=f"withdrawal-velocity/{BUYER}/{format_time(TIME_MS)}",
+    state="started",
+    started_at=format_time(TIME_MS),
+    do="Look at the user's history.",
 )

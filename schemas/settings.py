@@ -144,6 +144,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Address on which the bridge serves them.
     bridge_host: str = "127.0.0.1"
 
+    #: The consumer group of the views, and the id of their Faust app.
+    views_group: str = "wallet-views"
+    #: Port of the views' JSON, metrics and health; 0 takes a free one.
+    views_port: Port = 0
+    #: Address on which the views serve them; they name users, so keep it to yourself.
+    views_host: str = "127.0.0.1"
+    #: File of the rules of alerts, where they are not our own (`streams/views/rules.toml`).
+    views_rules: str = ""
+    #: Between two looks at lag and hot wallet.
+    views_look_seconds: Seconds = 5.0
+    #: How long a dead member of the views keeps its partitions.
+    views_session_seconds: Annotated[float, msgspec.Meta(ge=6)] = 10.0
+
     #: Where the API listens.
     api_host: str = "127.0.0.1"
     #: 0 takes a free port.

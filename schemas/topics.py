@@ -147,6 +147,22 @@ TOPICS: Final = (
 )
 
 
+#: The views' own: what they keep, so that a restart need not read all events again.
+VIEWS_STATE: Final = TopicDefinition(
+    name="wallet-views-state-changelog",
+    written_by="views",
+    read_by="views",
+    config={
+        "cleanup.policy": "compact",
+        # A restart reads what is not compacted yet, so that is kept small.
+        "segment.bytes": str(32 * 2**20),
+        "min.cleanable.dirty.ratio": "0.2",
+    },
+)
+#: All that `wallet topics` makes: the contract's, and what a process keeps for itself.
+ALL_TOPICS: Final = (*TOPICS, VIEWS_STATE)
+
+
 def topic_name(settings: Settings, logical: str | CommandTopic) -> str:
     """The name on the broker of a logical topic."""
     name = COMMAND_TOPIC_NAMES[logical] if isinstance(logical, CommandTopic) else logical

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from datetime import UTC, datetime
 
+import msgspec
+
+from schemas.publications import Alert
 from schemas.settings import Settings
 from schemas.topics import ALERTS, topic_name
 from streams.kafka.produce import Producer
@@ -24,14 +26,14 @@ class Alarms:
     def sound(self, kind: str, subject: str, detail: str) -> None:
         """Tell operators; ``kind`` names the runbook, ``subject`` what it is about."""
         log.critical(detail, extra={"alarm": kind, "subject": subject})
-        alert = {
-            "kind": kind,
-            "subject": subject,
-            "detail": detail,
-            "source": self._source,
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        }
-        self._producer.send(self._topic, subject.encode(), json.dumps(alert).encode())
+        alert = Alert(
+            kind=kind,
+            subject=subject,
+            detail=detail,
+            source=self._source,
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        )
+        self._producer.send(self._topic, subject.encode(), msgspec.json.encode(alert))
 
     def close(self) -> None:
         """Send what is queued."""

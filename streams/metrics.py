@@ -1,4 +1,4 @@
-"""What worker, watcher, payer and bridge measure, each name once with the line that explains it."""
+"""What background processes measure, each name once with the line that explains it."""
 
 from __future__ import annotations
 
@@ -129,6 +129,72 @@ BRIDGE_LAG: Final = Gauge(
     "wallet_bridge_lag_records",
     "Records of the topic, as far as heard of, that are not acknowledged by AWS.",
     registry=registry,
+)
+
+VIEWED: Final = Counter(
+    "wallet_views_events_total",
+    "Events read by the views: counted, double, unreadable.",
+    ["outcome"],
+    registry=registry,
+)
+VIEW_ALERTS: Final = Counter(
+    "wallet_views_alerts_total",
+    "Incidents told on the topic of alerts, by rule and state: started, ended.",
+    ["rule", "state"],
+    registry=registry,
+)
+VIEW_INCIDENTS: Final = Gauge(
+    "wallet_views_incidents_open", "Incidents that stand, by rule.", ["rule"], registry=registry
+)
+VIEW_FLOW_EVENTS: Final = Gauge(
+    "wallet_views_flow_events",
+    "Events of the last full minute, by type.",
+    ["type"],
+    registry=registry,
+)
+VIEW_FLOW_DOGE: Final = Gauge(
+    "wallet_views_flow_doge",
+    "DOGE of the last full minute, by the event's type.",
+    ["type"],
+    registry=registry,
+)
+VIEW_OUTCOMES: Final = Gauge(
+    "wallet_views_commands",
+    "Commands decided in the last full minute: accepted, replayed, or the rejection's code.",
+    ["outcome"],
+    registry=registry,
+)
+VIEW_WITHDRAWALS: Final = Gauge(
+    "wallet_views_withdrawals_open",
+    "Withdrawals that are not done, by status.",
+    ["status"],
+    registry=registry,
+)
+VIEW_WITHDRAWAL_SECONDS: Final = Gauge(
+    "wallet_views_withdrawal_oldest_seconds",
+    "How long the oldest of them has been in its status.",
+    ["status"],
+    registry=registry,
+)
+VIEW_LAG: Final = Gauge(
+    "wallet_views_lag_records",
+    "The most that a group can be behind: worker, bridge.",
+    ["group"],
+    registry=registry,
+)
+VIEW_LAG_SECONDS: Final = Gauge(
+    "wallet_views_lag_seconds",
+    "Age of the oldest record that waits for a group.",
+    ["group"],
+    registry=registry,
+)
+VIEW_GAPS: Final = Gauge(
+    "wallet_views_users_with_gaps",
+    "Users of whose events some have not come.",
+    registry=registry,
+)
+VIEW_PARTITIONS: Final = Gauge(
+    "wallet_views_partitions", "Partitions that this member counts.", registry=registry
 )
 
 

