@@ -23,7 +23,9 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "installing what requirements.lock pins (a minute the first time)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@# The build backend is in the lock too, so nothing is fetched that no hash vouches for.
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@# Setuptools warns of what an editable installation is.
+	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation --editable .
 	@touch $(STAMP)
 
 up: setup ## start everything on this machine; Ctrl-C stops it

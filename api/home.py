@@ -19,7 +19,7 @@ ENVIRONMENT_FILE: Final = "up.env"
 ENDPOINTS_FILE: Final = "endpoints.json"
 
 #: What ``wallet up`` starts of ours, in this order; all stop before the servers do.
-SERVICES: Final = ("worker", "api", "watcher", "payer", "bridge")
+SERVICES: Final = ("worker", "api", "watcher", "payer", "bridge", "views")
 SERVERS: Final = ("postgres", "kafka", "node", "aws")
 
 _DOWN_SECONDS: Final = 12.0
@@ -42,6 +42,8 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     watcher_metrics: str = ""
     payer_metrics: str = ""
     bridge_metrics: str = ""
+    #: Its JSON pages too: `/flows`, `/lag`, `/alerts` and others.
+    views_metrics: str = ""
     user_id: str
     user_token: str
     service_token: str

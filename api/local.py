@@ -62,6 +62,7 @@ _NEEDED_BY: Final = {
     "watcher": ("watcher_database_url", *_NODE),
     "payer": ("payer_database_url", "account_secret", *_NODE),
     "bridge": (),
+    "views": ("api_database_url",),
 }
 
 
@@ -176,6 +177,7 @@ class LocalWallet:
             watcher_port=given.watcher_port or free_port(),
             payer_port=given.payer_port or free_port(),
             bridge_port=given.bridge_port or free_port(),
+            views_port=given.views_port or free_port(),
             api_port=given.api_port or free_port(),
             kafka={**given.kafka, "bootstrap.servers": broker.address},
         )

@@ -28,7 +28,7 @@ class LocalChain:
 
     node: EmbeddedNode | None
     aws: EmbeddedAws | None
-    #: ``watcher``, ``payer`` and ``bridge``, where they have what they need.
+    #: ``watcher``, ``payer``, ``bridge`` and ``views``, where they have what they need.
     services: tuple[str, ...]
     #: Why something is left out, each in a line.
     notes: tuple[str, ...]
@@ -85,5 +85,5 @@ def provide_chain(
                 "no payer: WALLET_ACCOUNT_SECRET does not say where the private key of "
                 "WALLET_ACCOUNT_XPUB is kept"
             )
-    services.append("bridge")
+    services += ["bridge", "views"]
     return LocalChain(node, aws, tuple(services), tuple(notes))

@@ -42,7 +42,7 @@ def _show(home: Path, endpoints: Endpoints) -> bool:
     database = urlsplit(endpoints.database)
     broker_host, _, broker_port = endpoints.broker.partition(",")[0].rpartition(":")
     rows = [("API", "api", endpoints.api, answers(f"{endpoints.api}/readyz"))]
-    for name in ("worker", "watcher", "payer", "bridge"):
+    for name in ("worker", "watcher", "payer", "bridge", "views"):
         metrics: str = getattr(endpoints, f"{name}_metrics")
         if metrics:
             address = metrics.removesuffix("/metrics")

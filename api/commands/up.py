@@ -52,8 +52,8 @@ def command(
     """Start the whole wallet on this machine, and wait until all of it is ready.
 
     That is a database, a broker, a small Dogecoin node with a chain of its own, an AWS emulator
-    that keeps the key and takes the events, and our processes: worker, API, watcher, payer and
-    bridge.
+    that keeps the key and takes the events, and our processes: worker, API, watcher, payer,
+    bridge and views.
 
     Data, keys and logs stay in .wallet (WALLET_HOME). A database, a broker or a node of your own is
     used where WALLET_DATABASE_URL, WALLET_KAFKA_BOOTSTRAP_SERVERS or WALLET_NODE_URL names it.

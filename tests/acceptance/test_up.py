@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 START_SECONDS: Final = 120
 STOP_SECONDS: Final = 10
 SERVICES_AND_SERVERS: Final = (
-    *("worker", "api", "watcher", "payer", "bridge"),
+    *("worker", "api", "watcher", "payer", "bridge", "views"),
     *("node", "aws", "kafka", "postgres"),
 )
 
