@@ -56,6 +56,7 @@ class Party(StrEnum):
     WATCHER = "watcher"
     PAYER = "payer"
     BRIDGE = "bridge"
+    VIEWS = "views"
     OPERATORS = "operators"
     CONSUMERS = "consumers"
 
@@ -76,6 +77,8 @@ class TopicDefinition(msgspec.Struct, frozen=True, kw_only=True):
 
 #: Operators send records of these again (`wallet dead-letters replay`, `wallet events repair`).
 _WORKER: Final = frozenset({Party.WORKER, Party.OPERATORS})
+#: The views look at what waits, and since when.
+_OF_COMMANDS: Final = frozenset({Party.WORKER, Party.VIEWS, Party.OPERATORS})
 _OPERATORS: Final = frozenset({Party.OPERATORS})
 
 TOPICS: Final = (
@@ -84,7 +87,7 @@ TOPICS: Final = (
         written_by="marketplace services, and the API for them",
         read_by="worker",
         writers=frozenset({Party.SERVICES, Party.API, Party.OPERATORS}),
-        readers=_WORKER,
+        readers=_OF_COMMANDS,
         config=_BOOK,
     ),
     TopicDefinition(
@@ -92,7 +95,7 @@ TOPICS: Final = (
         written_by="the API for an authenticated user",
         read_by="worker",
         writers=frozenset({Party.API, Party.OPERATORS}),
-        readers=_WORKER,
+        readers=_OF_COMMANDS,
         config=_BOOK,
     ),
     TopicDefinition(
@@ -100,7 +103,7 @@ TOPICS: Final = (
         written_by="watcher, payer and operators",
         read_by="worker",
         writers=frozenset({Party.WATCHER, Party.PAYER, Party.OPERATORS}),
-        readers=_WORKER,
+        readers=_OF_COMMANDS,
         config=_BOOK,
     ),
     TopicDefinition(
@@ -108,7 +111,7 @@ TOPICS: Final = (
         written_by="worker",
         read_by="anyone",
         writers=_WORKER,
-        readers=frozenset({Party.BRIDGE, Party.CONSUMERS, Party.OPERATORS}),
+        readers=frozenset({Party.BRIDGE, Party.VIEWS, Party.CONSUMERS, Party.OPERATORS}),
         config=_WEEK,
     ),
     TopicDefinition(
@@ -137,10 +140,10 @@ TOPICS: Final = (
     ),
     TopicDefinition(
         name=ALERTS,
-        written_by="worker, watcher, payer, operators",
+        written_by="worker, watcher, payer, views, operators",
         read_by="operators",
-        writers=frozenset({Party.WORKER, Party.WATCHER, Party.PAYER, Party.OPERATORS}),
-        readers=_OPERATORS,
+        writers=frozenset({Party.WORKER, Party.WATCHER, Party.PAYER, Party.VIEWS, Party.OPERATORS}),
+        readers=frozenset({Party.VIEWS, Party.OPERATORS}),
         config=_WEEK,
         partitions=1,
     ),
@@ -152,6 +155,8 @@ VIEWS_STATE: Final = TopicDefinition(
     name="wallet-views-state-changelog",
     written_by="views",
     read_by="views",
+    writers=frozenset({Party.VIEWS}),
+    readers=frozenset({Party.VIEWS, Party.OPERATORS}),
     config={
         "cleanup.policy": "compact",
         # A restart reads what is not compacted yet, so that is kept small.
