@@ -12,7 +12,7 @@ from shlex import quote
 from typing import Final, NamedTuple
 
 from schemas.settings import Settings
-from schemas.topics import ALL_TOPICS, COMMAND_TOPIC_NAMES, Party, topic_name
+from schemas.topics import ALL_TOPICS, VIEWS_STATE, Party, topic_name
 
 #: A name that a principal has by default is this and the party's: ``User:wallet-worker``.
 _DEFAULT: Final = "wallet-"
@@ -35,6 +35,7 @@ class Operation(StrEnum):
     WRITE = "Write"
     DESCRIBE = "Describe"
     CREATE = "Create"
+    DELETE = "Delete"
 
 
 class Grant(NamedTuple):
@@ -83,29 +84,30 @@ def _of_parties(settings: Settings) -> Iterator[_OfParty]:
     yield Party.OPERATORS, Operation.READ, Kind.GROUP, settings.group, False
     bridges = settings.topic_prefix + settings.bridge_group
     yield Party.BRIDGE, Operation.READ, Kind.GROUP, bridges, False
-    yield from _of_views(settings, (settings.group, bridges))
     for party in (Party.WORKER, Party.OPERATORS):
-        for group in READERS_GROUPS:
-            yield party, Operation.DESCRIBE, Kind.GROUP, group, False
         transactions = settings.topic_prefix + settings.group
         yield party, Operation.WRITE, Kind.TRANSACTION, transactions, True
+    for party in (Party.WORKER, Party.VIEWS, Party.OPERATORS):
+        for group in READERS_GROUPS:
+            yield party, Operation.DESCRIBE, Kind.GROUP, group, False
+    yield from _of_views(settings, watched=(settings.group, bridges))
 
 
 def _of_views(settings: Settings, watched: Sequence[str]) -> Iterator[_OfParty]:
-    """Theirs, and what tells how far behind worker and bridge are."""
-    views = settings.topic_prefix + settings.views_group
-    yield Party.VIEWS, Operation.READ, Kind.GROUP, views, False
-    for group in (*watched, *READERS_GROUPS):
-        yield Party.VIEWS, Operation.DESCRIBE, Kind.GROUP, group, False
-    for code in COMMAND_TOPIC_NAMES:
-        name = topic_name(settings, code)
-        yield Party.VIEWS, Operation.DESCRIBE, Kind.TOPIC, name, False
+    """They look at the lag of others, and make what they keep anew."""
+    group = settings.topic_prefix + settings.views_group
+    yield Party.VIEWS, Operation.READ, Kind.GROUP, group, False
+    for other in watched:
+        yield Party.VIEWS, Operation.DESCRIBE, Kind.GROUP, other, False
+    for operation in (Operation.CREATE, Operation.DELETE):
+        name = topic_name(settings, VIEWS_STATE.name)
+        yield Party.VIEWS, operation, Kind.TOPIC, name, False
 
 
 def _of_consumers(settings: Settings, principals: Sequence[str]) -> Iterator[Grant]:
     """A consumer's groups begin with its own name; a name that ours begin with too is refused."""
     own = (settings.bridge_group, settings.views_group)
-    ours = (settings.group, *(settings.topic_prefix + group for group in own), *READERS_GROUPS)
+    ours = (settings.group, *(settings.topic_prefix + name for name in own), *READERS_GROUPS)
     for principal in principals:
         for group in ours:
             if group.startswith(principal):

@@ -77,6 +77,8 @@ class TopicDefinition(msgspec.Struct, frozen=True, kw_only=True):
 
 #: Operators send records of these again (`wallet dead-letters replay`, `wallet events repair`).
 _WORKER: Final = frozenset({Party.WORKER, Party.OPERATORS})
+#: The views look at what waits, and since when.
+_OF_COMMANDS: Final = frozenset({Party.WORKER, Party.VIEWS, Party.OPERATORS})
 _OPERATORS: Final = frozenset({Party.OPERATORS})
 
 TOPICS: Final = (
@@ -85,7 +87,7 @@ TOPICS: Final = (
         written_by="marketplace services, and the API for them",
         read_by="worker",
         writers=frozenset({Party.SERVICES, Party.API, Party.OPERATORS}),
-        readers=_WORKER,
+        readers=_OF_COMMANDS,
         config=_BOOK,
     ),
     TopicDefinition(
@@ -93,7 +95,7 @@ TOPICS: Final = (
         written_by="the API for an authenticated user",
         read_by="worker",
         writers=frozenset({Party.API, Party.OPERATORS}),
-        readers=_WORKER,
+        readers=_OF_COMMANDS,
         config=_BOOK,
     ),
     TopicDefinition(
@@ -101,7 +103,7 @@ TOPICS: Final = (
         written_by="watcher, payer and operators",
         read_by="worker",
         writers=frozenset({Party.WATCHER, Party.PAYER, Party.OPERATORS}),
-        readers=_WORKER,
+        readers=_OF_COMMANDS,
         config=_BOOK,
     ),
     TopicDefinition(
@@ -139,7 +141,7 @@ TOPICS: Final = (
     TopicDefinition(
         name=ALERTS,
         written_by="worker, watcher, payer, views, operators",
-        read_by="operators, views",
+        read_by="operators",
         writers=frozenset({Party.WORKER, Party.WATCHER, Party.PAYER, Party.VIEWS, Party.OPERATORS}),
         readers=frozenset({Party.VIEWS, Party.OPERATORS}),
         config=_WEEK,
@@ -154,7 +156,7 @@ VIEWS_STATE: Final = TopicDefinition(
     written_by="views",
     read_by="views",
     writers=frozenset({Party.VIEWS}),
-    readers=frozenset({Party.VIEWS}),
+    readers=frozenset({Party.VIEWS, Party.OPERATORS}),
     config={
         "cleanup.policy": "compact",
         # A restart reads what is not compacted yet, so that is kept small.

@@ -19,7 +19,7 @@ _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S1
 #: The first process of a container, which is what a container is for.
 _FIRST: Final = Path("/proc/1/cmdline")
 
-PROCESSES: Final = ("api", "worker", "watcher", "payer", "bridge")
+PROCESSES: Final = ("api", "worker", "watcher", "payer", "bridge", "views")
 
 
 @click.command("health")

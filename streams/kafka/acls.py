@@ -33,6 +33,7 @@ _OPERATIONS: Final = {
     Operation.WRITE: AclOperation.WRITE,
     Operation.DESCRIBE: AclOperation.DESCRIBE,
     Operation.CREATE: AclOperation.CREATE,
+    Operation.DELETE: AclOperation.DELETE,
 }
 
 

@@ -33,7 +33,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from api.auth import INTERNAL, mint
 from api.cli import group
 from schemas.settings import Settings
-from schemas.topics import COMMAND_TOPIC_NAMES, TOPICS, CommandTopic, Party, topic_name
+from schemas.topics import ALL_TOPICS, COMMAND_TOPIC_NAMES, CommandTopic, Party, topic_name
 from streams.kafka.admin import Admin
 from streams.kafka.config import KafkaUnavailable, client_config
 from streams.kafka.groups import Group
@@ -87,8 +87,9 @@ def made_wallet(servers: Secured, databases: Databases) -> Settings:
     )
     settings = with_database(settings, servers, databases.fresh())
     whole = prepared(settings)
-    done = run_command(whole, "topics", "acls", "--apply", "--check")
-    assert done.exit_code == 0, done.output
+    for words in (("topics", "--create"), ("topics", "acls", "--apply", "--check")):
+        done = run_command(whole, *words)
+        assert done.exit_code == 0, done.output
     return whole
 
 
@@ -111,9 +112,9 @@ def as_party(wallet: Settings, servers: Secured, party: Party | str, **changes: 
 def test_each_party_writes_where_the_table_says_and_nowhere_else(
     wallet: Settings, servers: Secured, party: Party | str
 ) -> None:
-    told = told_of_writing(as_party(wallet, servers, party), *(topic.name for topic in TOPICS))
+    told = told_of_writing(as_party(wallet, servers, party), *(topic.name for topic in ALL_TOPICS))
     assert {name for name, error in told.items() if error is None} == {
-        topic.name for topic in TOPICS if party in topic.writers
+        topic.name for topic in ALL_TOPICS if party in topic.writers
     }
     assert {*told.values()} <= {None, "TOPIC_AUTHORIZATION_FAILED"}
 
@@ -153,6 +154,7 @@ def test_a_producer_that_may_write_nowhere_goes_on_saying_so(
         (Party.BRIDGE, "{prefix}wallet-bridge"),
         (Party.CONSUMERS, "wallet-consumers-of-mine"),
         (Party.WORKER, "wallet-view"),
+        (Party.VIEWS, "{prefix}wallet-views"),
         (Party.OPERATORS, "wallet-view"),
     ],
 )
@@ -161,8 +163,8 @@ def test_each_party_reads_what_the_table_says_and_nothing_else(
 ) -> None:
     ours = as_party(wallet, servers, party)
     reader = reader.format(prefix=wallet.topic_prefix)
-    read = {topic.name for topic in TOPICS if _is_readable(ours, topic.name, reader)}
-    assert read == {topic.name for topic in TOPICS if party in topic.readers}
+    read = {topic.name for topic in ALL_TOPICS if _is_readable(ours, topic.name, reader)}
+    assert read == {topic.name for topic in ALL_TOPICS if party in topic.readers}
 
 
 def _is_readable(settings: Settings, topic: str, reader: str) -> bool:
@@ -281,9 +283,17 @@ async def test_a_command_goes_the_whole_way_by_tls_each_process_with_its_own_rig
             aws_region="eu-central-1",
         )
         worker = as_party(wallet, servers, Party.WORKER)
+        views = msgspec.structs.replace(
+            as_party(wallet, servers, Party.VIEWS), views_port=free_port()
+        )
         addresses = {
             name: stack.enter_context(process(name, settings, tmp_path / f"{name}.log"))
-            for name, settings in (("worker", worker), ("bridge", bridge), ("api", api))
+            for name, settings in (
+                ("worker", worker),
+                ("bridge", bridge),
+                ("views", views),
+                ("api", api),
+            )
         }
         trusted = ssl.create_default_context(cafile=tmp_path / "of-the-api.crt")
         async with aiohttp.ClientSession(
@@ -296,6 +306,10 @@ async def test_a_command_goes_the_whole_way_by_tls_each_process_with_its_own_rig
             8,
         )
         _operate(as_party(wallet, servers, Party.OPERATORS), user)
+        eventually(
+            lambda: run_command(views, "health", "views", "--ready").exit_code == 0,
+            "the views have counted all and see the lag of the others",
+        )
         told = [*OWN_EVENTS, "wallet.frozen"]
         eventually(lambda: _kinds(bus, user) == told, "the operators' event too")
 

@@ -168,7 +168,7 @@ def test_every_command_line_runs_until_its_container_is_healthy(
     with composed(Outside(tmp_path, kafka_server, topics)) as running:
         for container in running.values():
             container.await_condition()
-        for name in ("worker", "worker-2", "api", "bridge", "watcher", "payer"):
+        for name in ("worker", "worker-2", "api", "bridge", "watcher", "payer", "views"):
             eventually(
                 lambda name=name: running[name].asked(  # type: ignore[misc]
                     "wallet", "health", name.partition("-")[0], "--ready"
