@@ -12,9 +12,13 @@ from streams.kafka.config import KafkaUnavailable
 OUTAGES: Final = (*AWAY, KafkaUnavailable)
 
 
+BROKER: Final = "broker"
+DATABASE: Final = "database"
+
+
 def server_of(error: BaseException) -> str:
-    """``broker`` or ``database``."""
-    return "broker" if isinstance(error, KafkaUnavailable) else "database"
+    """``BROKER`` or ``DATABASE``."""
+    return BROKER if isinstance(error, KafkaUnavailable) else DATABASE
 
 
 class Backoff:

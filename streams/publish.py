@@ -140,9 +140,14 @@ class Publisher:
 
         The records are queued here, their commit is waited for in the background. Raises
         ``PublishRefused`` if the former transaction was, or ``KafkaUnavailable`` where none can be
-        begun; what was waiting is dropped then, and the outbox has it.
+        begun, or what is under way has no answer for too long; what was waiting is dropped then,
+        and the outbox has it.
         """
-        if self._is_under_way() or self._breath():
+        if self._is_under_way():
+            if time.monotonic() > self._begun + GIVE_UP_SECONDS:
+                self._await()
+            return
+        if self._breath():
             return
         try:
             self._conclude()
@@ -172,6 +177,15 @@ class Publisher:
         """
         self._own_committer()
 
+    def renew(self) -> None:
+        """Publish by a new producer from here on; call it while nothing is under way.
+
+        One that has seen the broker go may never find its coordinator again (see ``_await``).
+        """
+        committer, self._committer = self._committer, None
+        if committer is not None:
+            committer.close()
+
     @property
     def idle(self) -> bool:
         """Whether nothing is under way, and nothing waits."""
@@ -192,8 +206,7 @@ class Publisher:
 
     def close(self) -> None:
         """Stop, once what is under way has come to its end."""
-        if self._committer is not None:
-            self._committer.close()
+        self.renew()
 
     def _is_under_way(self) -> bool:
         return self._committer is not None and not self._committer.done.is_set()

@@ -32,7 +32,7 @@ from streams.garbage import collected_seldom
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.consume import Assignment, CommandConsumer
 from streams.kafka.produce import PublishRefused
-from streams.outages import OUTAGES, Backoff, server_of
+from streams.outages import BROKER, OUTAGES, Backoff, server_of
 from streams.publish import Publisher
 from streams.records import Reader
 from streams.takeover import Place, TakeOver
@@ -358,6 +358,8 @@ class Worker:
         self._due = bool(self._held)
         # What is committed can go out while the database is away.
         self._let_go()
+        if server == BROKER:
+            self._publisher.renew()
         if self._connection is not None:
             self._connection.close()
         self._wait_polling(seconds)

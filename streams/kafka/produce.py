@@ -150,6 +150,10 @@ class Outgoing(NamedTuple):
     partition: int = -1
 
 
+#: A worker that is told to stop while the broker is away waits for no longer.
+_INIT_SECONDS: Final = 10.0
+
+
 class TransactionalProducer:
     """Publishes records and the group's offsets in one Kafka transaction, or nothing of both."""
 
@@ -174,7 +178,7 @@ class TransactionalProducer:
             )
         )
         try:
-            self._producer.init_transactions(30.0)
+            self._producer.init_transactions(_INIT_SECONDS)
         except KafkaException as error:
             raise KafkaUnavailable(str(error)) from error
 

@@ -136,7 +136,7 @@ def test_it_starts_answers_survives_kills_stops_in_time_and_finds_its_data(walle
     assert wait_until(lambda: wallet.run("status").returncode == 0, 90)
     assert balance(endpoints)["available"] == "30.00000000"
     deposit(wallet, endpoints, "12")
-    assert wait_until(lambda: bridged(endpoints), 30)
+    assert wait_until(lambda: bridged(endpoints), 60)
 
     started = time.monotonic()
     assert wallet.run("down").stdout == "stopped\n"

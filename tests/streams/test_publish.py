@@ -216,6 +216,33 @@ def test_a_call_that_never_comes_back_is_given_up_and_nothing_of_it_is_published
     publisher.close()
 
 
+def test_a_call_that_never_comes_back_is_noticed_though_nothing_else_is_to_be_published(
+    wallet: Settings, member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "GIVE_UP_SECONDS", 0.2)
+    come_back, gone = threading.Event(), threading.Event()
+
+    def hang(step: str) -> None:
+        if step == "offsets-sent":
+            gone.set()
+            assert come_back.wait(20.0)
+
+    publisher = Publisher(wallet, step=hang)
+    publisher.submit([staged(0, 4, b"given up")], _metadata(member))
+    assert gone.wait(20.0)
+
+    def given_up() -> bool:
+        try:
+            publisher.advance()
+        except KafkaUnavailable:
+            return True
+        return False
+
+    eventually(given_up, "a worker without work gives it up as well")
+    come_back.set()
+    publisher.close()
+
+
 def test_closing_lets_come_to_its_end_what_is_under_way(wallet: Settings, member: Member) -> None:
     publisher = Publisher(wallet)
     publisher.submit([staged(0, 9, *(b"%d" % n for n in range(500)))], _metadata(member))
