@@ -106,6 +106,7 @@ def test_what_was_taken_back_is_never_seen(written: Written, user: str) -> None:
     for sequence, ends in ((1, producer.abort_transaction), (2, producer.commit_transaction)):
         producer.begin_transaction()
         written.put(producer, user, sequence)
+        producer.flush()  # it stands on the topic before it is taken back
         ends()
     with written.consumer() as consumer:
         assert sequences(read(consumer, 1)) == [2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from typing import Any, Protocol
 
 from wallet_client.events import Event
@@ -36,12 +37,24 @@ class Checkpoint(Protocol):
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS wallet_handled (consumer VARCHAR(255) NOT NULL,"
     " id CHAR(36) NOT NULL, subject CHAR(36) NOT NULL, sequence BIGINT NOT NULL,"
-    " PRIMARY KEY (consumer, id))",
+    " event_ms BIGINT NOT NULL, PRIMARY KEY (consumer, id))",
     "CREATE INDEX IF NOT EXISTS wallet_handled_subject"
     " ON wallet_handled (consumer, subject, sequence)",
     "CREATE TABLE IF NOT EXISTS wallet_places (consumer VARCHAR(255) NOT NULL,"
     " number INTEGER NOT NULL, next_offset BIGINT NOT NULL, PRIMARY KEY (consumer, number))",
 )
+
+
+#: The last event of each user stays: it says where the user stands.
+_PRUNE = (
+    "DELETE FROM wallet_handled WHERE consumer = ? AND event_ms < ? AND sequence < ("
+    "SELECT max(later.sequence) FROM wallet_handled AS later"
+    " WHERE later.consumer = wallet_handled.consumer AND later.subject = wallet_handled.subject)"
+)
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
 
 
 class SqlCheckpoint:
@@ -93,11 +106,12 @@ class SqlCheckpoint:
     def save(self, event: Event, next_offset: int) -> None:
         """Keep the event and the place; the driver's IntegrityError if another was quicker."""
         self._run(
-            "INSERT INTO wallet_handled VALUES (?, ?, ?, ?)",
+            "INSERT INTO wallet_handled VALUES (?, ?, ?, ?, ?)",
             self._consumer,
             event.id,
             event.subject,
             event.sequence,
+            _milliseconds(event.time),
         ).close()
         place = (self._consumer, event.partition)
         updated = self._run(
@@ -129,3 +143,15 @@ class SqlCheckpoint:
                 subject,
             )
         return found
+
+    def prune(self, before: datetime) -> int:
+        """Forget events that are older; how many. What is forgotten would count again.
+
+        The topic keeps a week, and operators may publish again what is in their outbox: two weeks
+        are enough. Not for use inside ``transaction``.
+        """
+        with self.transaction():
+            pruned = self._run(_PRUNE, self._consumer, _milliseconds(before))
+            count = int(pruned.rowcount)
+            pruned.close()
+        return count
