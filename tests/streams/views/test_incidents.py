@@ -49,6 +49,8 @@ class Desk:
         """Another process, on what was written."""
         self.keeper = Keeper(self.table, self.rules)
         self.picture = Picture()
+        for key, value in self.table.items():
+            self.picture.put(key, value)
         self.keeper.begin(0)
         self.clock = Clock(self.keeper.store, self.picture, self.rules)
         self.write()
@@ -71,13 +73,12 @@ class Desk:
     def write(self) -> None:
         for phase in self.keeper.leave():
             for key, value in phase.items():
+                self.picture.put(key, value)
                 if value is None:
                     self.table.pop(key, None)
                 else:
                     self.table[key] = value
         self.keeper.store.left()
-        for key, value in self.table.items():
-            self.picture.put(key, value)
 
     def incidents(self) -> list[tuple[str, float, float | None]]:
         """Subject, start and end of each, in minutes after the start."""
