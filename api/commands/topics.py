@@ -7,7 +7,7 @@ from rich.table import Table
 
 from api.console import standard_output
 from schemas.settings import Settings
-from schemas.topics import ALL_TOPICS, topic_name
+from schemas.topics import ALL_TOPICS, VIEWS_STATE, topic_name
 from streams.kafka.admin import Admin
 
 
@@ -44,13 +44,15 @@ def _show(settings: Settings, admin: Admin) -> int:
         wanted = topic.partitions or settings.partitions
         facts = present.get(name)
         match facts:
+            case None if topic is VIEWS_STATE:
+                state = "not made: `wallet views` makes it"
             case None:
                 state = "missing"
             case _ if facts.partitions != wanted:
                 state = f"has {facts.partitions} partitions"
             case _:
                 state = "ok"
-        wrong += state != "ok"
+        wrong += state.startswith(("missing", "has"))
         table.add_row(name, str(wanted), topic.written_by, topic.read_by, state)
     standard_output().print(table)
     return wrong

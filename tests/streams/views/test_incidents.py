@@ -335,6 +335,17 @@ def test_what_is_over_is_forgotten_after_a_day_and_what_stands_is_not() -> None:
     assert desk.incidents() == [("bob", 0, None)]
 
 
+def test_a_user_who_comes_back_is_not_forgotten_by_a_picture_that_is_a_moment_old() -> None:
+    desk = Desk()
+    desk.happens(0, DEPOSIT, "ann")
+    desk.happens(9 * 24 * 60, DEPOSIT, "dan")
+    fact = Fact("ann", 2, START_MS + 9 * 24 * 60 * MINUTE_MS, DEPOSIT)
+    desk.keeper.count(0, 99, fact)
+    desk.clock.forget([0])
+    desk.write()
+    assert desk.picture.users["ann"][1].seen == [[1, 2]]
+
+
 # ---------------------------------------------------------------------- the file of rules
 
 
