@@ -8,13 +8,15 @@ to read on is said by the table (``Keeps.begin``), and whatever raises ends the 
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
 import faust
-from faust.contrib.asgi import faust_app_running
+from faust.contrib.asgi import bind_to_running_loop
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 from faust.web import Request, Response, View
@@ -22,6 +24,8 @@ from yarl import URL
 
 from schemas.settings import Settings, SettingsError
 from schemas.topics import EVENTS, VIEWS_STATE, topic_name
+
+log = logging.getLogger(__name__)
 
 #: Three beats within a session.
 _BEATS: Final = 3.0
@@ -128,10 +132,13 @@ class ViewsApp(faust.App):
     """The app of one member; build it inside the loop that runs it."""
 
     keeper: Keeps
+    #: Called while the partitions are still this member's, before it gives them up.
+    before_leaving: Callable[[], Awaitable[None]] | None = None
 
     def __init__(self, settings: Settings, port: int) -> None:
         self.events_topic = topic_name(settings, EVENTS)
         self.changelog = topic_name(settings, VIEWS_STATE.name)
+        self._stumbled = False
         session = settings.views_session_seconds
         super().__init__(
             settings.topic_prefix + settings.views_group,
@@ -173,24 +180,44 @@ class ViewsApp(faust.App):
             internal=False,
         )
         self.agent(topic, name="views")(self._count)
+        self.on_partitions_revoked.connect(self._leave)
 
     def _new_transport(self) -> Transport:
         return _CommittedTransport(self.conf.broker_consumer, self)
 
+    async def _leave(self, *args: Any, **signal: Any) -> None:
+        if self.before_leaving is not None:
+            await self.before_leaving()
+
     async def _count(self, stream: Any) -> None:
         async for event in stream.events():
+            if self._stumbled:
+                # Faust acknowledges what raised, starts the agent again and goes on after it, also
+                # in an app that has crashed. Nothing may be counted beyond that record.
+                return
             message = event.message
             try:
                 self.keeper.take(message.partition, message.offset, message.value)
             except Exception as error:
-                # Faust would acknowledge the record and go on after it.
+                self._stumbled = True
                 await self.crash(error)
                 raise
 
-    async def write(self, phases: Sequence[Mapping[bytes, bytes | None]]) -> None:
-        """Write to the table, each phase delivered before the next; raises what the broker says."""
+    async def write(
+        self, phases: Sequence[Mapping[bytes, bytes | None]], within_seconds: float
+    ) -> None:
+        """Write to the table, each phase delivered before the next; raises what the broker says.
+
+        Raises ``TimeoutError`` rather than begin a phase when the time is over: somebody else may
+        have the partitions by then.
+        """
+        until = time.monotonic() + within_seconds
+        if self._stumbled:
+            raise RuntimeError("a record was counted in part: nothing of it is written")
         table = self.documents
         for phase in phases:
+            if time.monotonic() > until:
+                raise TimeoutError(f"a writing took longer than {within_seconds:.0f} s")
             table.sent = []
             for key, value in phase.items():
                 if value is not None:
@@ -208,8 +235,19 @@ class ViewsApp(faust.App):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run on the loop that runs already, and leave the group at the end."""
-        async with faust_app_running(self, stop_timeout=_STOP_SECONDS):
+        bind_to_running_loop(self)
+        self.finalize()
+        await self.start()
+        try:
             yield
+        finally:
+            try:
+                await asyncio.wait_for(self.stop(), _STOP_SECONDS)
+            except Exception as fault:
+                # An app that crashed cannot be stopped in order: its threads are gone already.
+                if not self.crashed:
+                    raise
+                log.warning("not stopped in order", extra={"cause": repr(fault)})
 
     def serve(self, path: str, page: Page) -> None:
         """Answer GET on a path, whose ``{names}`` are given to the page."""

@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from schemas.settings import Settings
@@ -32,6 +33,7 @@ _WRITE_SECONDS: Final = 0.25
 _TICK_SECONDS: Final = 0.5
 _FORGET_SECONDS: Final = 60.0
 _STALLED_SECONDS: Final = 30.0
+_HURRY_SECONDS: Final = 5.0
 
 
 class ViewsFailed(Exception):
@@ -54,6 +56,8 @@ class Views:
         self._lag = LagView(settings)
         self._events = topic_name(settings, EVENTS)
         self._broker_fault: str | None = None
+        self._writing = asyncio.Lock()
+        self._app.before_leaving = self._write
         self._beat = time.monotonic()
         self._forget_due = 0.0
         unwatched = () if watches_hot_wallet(settings) else self._of_hot_wallet()
@@ -98,7 +102,6 @@ class Views:
         try:
             async with self._app.running():
                 await self._until(stop)
-                await self._write()
         finally:
             await asyncio.to_thread(self._close)
 
@@ -110,40 +113,49 @@ class Views:
 
     async def _until(self, stop: asyncio.Event) -> None:
         """Raises what any of the loops raises, and ``ViewsFailed`` where Faust gave up."""
-        ends = [
-            asyncio.create_task(stop.wait(), name="stop"),
-            asyncio.create_task(self._write_on(), name="write"),
+        loops = [
+            asyncio.create_task(self._write_on(stop), name="write"),
             asyncio.create_task(self._look_on(), name="look"),
             asyncio.create_task(self._watch_faust(), name="faust"),
+            asyncio.create_task(_hurry(stop), name="hurry"),
         ]
         try:
-            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in ends:
+            for task in loops:
                 task.cancel()
-            await asyncio.gather(*ends, return_exceptions=True)
+            await asyncio.gather(*loops, return_exceptions=True)
 
     async def _watch_faust(self) -> None:
         while not (self._app.crashed or self._app.should_stop):
             await asyncio.sleep(_WRITE_SECONDS)
         raise ViewsFailed(f"Faust gave up: {self._app.crash_reason!r}")
 
-    async def _write_on(self) -> None:
-        while True:
-            await asyncio.sleep(_WRITE_SECONDS)
+    async def _write_on(self, stop: asyncio.Event) -> None:
+        """Write from time to time, and once more in the end; not while the group is rearranged."""
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _WRITE_SECONDS)
             slept = time.monotonic() - self._beat
-            if slept > self._settings.views_session_seconds:
+            if slept > self._settings.views_session_seconds and not self._writing.locked():
                 # Somebody else may have our partitions; what we would write is old.
                 raise ViewsFailed(f"stood still for {slept:.0f} s, longer than a session")
             self._beat = time.monotonic()
-            await self._write()
+            if self._app.joined:
+                await self._write()
 
     async def _write(self) -> None:
-        await self._app.write(self._keeper.leave())
-        self._keeper.store.left()
-        self._beat = time.monotonic()
+        """Called too before partitions are given up: no write of ours may come after that."""
+        async with self._writing:
+            try:
+                session = self._settings.views_session_seconds
+                await self._app.write(self._keeper.leave(), session)
+            except TimeoutError as late:
+                raise ViewsFailed(str(late)) from late
+            self._keeper.store.left()
+            self._beat = time.monotonic()
 
     async def _look_on(self) -> None:
         while True:
@@ -200,6 +212,13 @@ class Views:
         self._keeper.store.put(partition, present, present.id)
         with self._replica.lock:
             self._replica.picture.keep(partition, present)
+
+
+async def _hurry(stop: asyncio.Event) -> None:
+    """Ends some seconds after it should end: a broker that is away takes no last writing."""
+    await stop.wait()
+    await asyncio.sleep(_HURRY_SECONDS)
+    log.warning("not all was written; what is missing is counted again")
 
 
 # ---------------------------------------------------------------------- the process

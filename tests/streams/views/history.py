@@ -48,7 +48,7 @@ class _Life:
         self.time_ms += self.chance.choice((0, 500, 20_000, 4 * MINUTE_MS))
         amount = self.chance.randint(1, 100)
         base = Fact(self.user, self.sequence, self.time_ms, "", version=self.sequence)
-        match self.chance.randrange(6):
+        match self.chance.randrange(9):
             case 0:
                 return base._replace(type=EventType.DEPOSIT_CONFIRMED, amount=amount)
             case 1:
@@ -57,7 +57,7 @@ class _Life:
             case 2:
                 shortfall = self.chance.choice((0, 0, amount))
                 return base._replace(type=EventType.DEPOSIT_REVERSED, shortfall=shortfall)
-            case 3:
+            case 3 | 6 | 7 | 8:
                 return self._escrow(base, amount)
             case 4:
                 return self._withdrawal(base, amount)
@@ -108,7 +108,9 @@ def facts(chance: Random, count: int) -> list[Fact]:
 
 def arrivals(chance: Random, told: Iterable[Fact]) -> list[Arrival]:
     """Each user's partition, some late, some twice, with the holes that markers leave."""
-    order = [(number + chance.choice((0, 0, 0, 3, 9)), fact) for number, fact in enumerate(told)]
+    order = [
+        (number + chance.choice((0, 0, 0, 3, 9, 25)), fact) for number, fact in enumerate(told)
+    ]
     order += [(number + chance.choice((1, 12)), f) for number, f in order if chance.random() < 0.2]
     order.sort(key=lambda each: each[0])
     offsets: Counter[int] = Counter()

@@ -108,4 +108,6 @@ async def test_our_app_reads_committed_records_and_dies_of_what_raises(wallet: S
         async with asyncio.timeout(60):
             while not app.crashed:
                 await asyncio.sleep(0.05)
-    assert read == [b"raises"]
+        with pytest.raises(RuntimeError, match="nothing of it is written"):
+            await app.write([{b"0/mark/": b"{}"}], 1.0)
+    assert read == [b"raises"], "the agent that Faust starts again counts nothing"

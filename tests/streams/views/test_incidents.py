@@ -49,6 +49,8 @@ class Desk:
         """Another process, on what was written."""
         self.keeper = Keeper(self.table, self.rules)
         self.picture = Picture()
+        for key, value in self.table.items():
+            self.picture.put(key, value)
         self.keeper.begin(0)
         self.clock = Clock(self.keeper.store, self.picture, self.rules)
         self.write()
@@ -71,13 +73,12 @@ class Desk:
     def write(self) -> None:
         for phase in self.keeper.leave():
             for key, value in phase.items():
+                self.picture.put(key, value)
                 if value is None:
                     self.table.pop(key, None)
                 else:
                     self.table[key] = value
         self.keeper.store.left()
-        for key, value in self.table.items():
-            self.picture.put(key, value)
 
     def incidents(self) -> list[tuple[str, float, float | None]]:
         """Subject, start and end of each, in minutes after the start."""
@@ -332,6 +333,17 @@ def test_what_is_over_is_forgotten_after_a_day_and_what_stands_is_not() -> None:
     assert [kind for kind, _ in left] == ["incident", "mark", "minute", "user", "withdrawal"]
     assert ("user", "dan") in left
     assert desk.incidents() == [("bob", 0, None)]
+
+
+def test_a_user_who_comes_back_is_not_forgotten_by_a_picture_that_is_a_moment_old() -> None:
+    desk = Desk()
+    desk.happens(0, DEPOSIT, "ann")
+    desk.happens(9 * 24 * 60, DEPOSIT, "dan")
+    fact = Fact("ann", 2, START_MS + 9 * 24 * 60 * MINUTE_MS, DEPOSIT)
+    desk.keeper.count(0, 99, fact)
+    desk.clock.forget([0])
+    desk.write()
+    assert desk.picture.users["ann"][1].seen == [[1, 2]]
 
 
 # ---------------------------------------------------------------------- the file of rules

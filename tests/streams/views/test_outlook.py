@@ -1,0 +1,90 @@
+"""What the views see outside of the events: the hot wallet, and what they do without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+import psycopg
+import pytest
+
+from processors.seed import keychain_of
+from schemas.amounts import KOINU_PER_DOGE
+from schemas.settings import Settings
+from streams.kafka.admin import create_topics
+from streams.local.process import free_port
+from streams.views.outlook import Outlook, watches_hot_wallet
+from tests.conftest import Database
+from tests.support.played import with_account
+
+KEY: Final = bytes(20)
+HASH: Final = "ab" * 32
+
+
+@contextmanager
+def outlook(settings: Settings) -> Iterator[Outlook]:
+    made = Outlook(settings, dict)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def wallet(settings: Settings) -> Settings:
+    """The account is known, so the hot wallet can be watched."""
+    told = with_account(settings)
+    create_topics(told)
+    return told
+
+
+def follow_a_block_with_a_coin(database: Database, account: str, koinu: int) -> None:
+    """One block, and in it change of ours."""
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")
+        for statement, values in (
+            (
+                "INSERT INTO blocks (hash, height, previous, active, time)"
+                " VALUES (%s, 7, %s, true, now())",
+                (HASH, HASH),
+            ),
+            (
+                "INSERT INTO watched_scripts (public_key_hash, address, account_key, chain,"
+                " derivation_index) VALUES (%s, 'an address', %s, 1, 0)",
+                (KEY, account),
+            ),
+            (
+                "INSERT INTO coins (txid, vout, public_key_hash, amount, coinbase, block_hash,"
+                " height) VALUES (%s, 0, %s, %s, false, %s, 7)",
+                (HASH, KEY, koinu, HASH),
+            ),
+        ):
+            connection.execute(statement, values)
+
+
+def test_the_hot_wallet_is_seen_by_the_apis_role(wallet: Settings, database: Database) -> None:
+    assert watches_hot_wallet(wallet)
+    with outlook(wallet) as looks:
+        assert looks.look().hot_wallet is None, "no block was followed yet"
+        account = keychain_of(wallet).fingerprint
+        follow_a_block_with_a_coin(database, account, 3 * KOINU_PER_DOGE)
+        seen = looks.look()
+    assert (seen.hot_wallet, seen.fault) == (3 * KOINU_PER_DOGE, None)
+
+
+def test_a_database_that_is_away_leaves_the_hot_wallet_unknown_and_the_lag_seen(
+    wallet: Settings,
+) -> None:
+    away = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    with outlook(msgspec.structs.replace(wallet, api_database_url=away)) as looks:
+        seen = looks.look()
+    assert seen.hot_wallet is None
+    assert seen.worker is not None and seen.worker.records == 0
+    assert seen.fault is not None and seen.fault.startswith("database is away")
+
+
+def test_without_an_account_or_a_database_the_hot_wallet_is_not_watched() -> None:
+    assert not watches_hot_wallet(Settings(api_database_url="postgresql://x"))
+    assert not watches_hot_wallet(with_account(Settings()))
