@@ -110,13 +110,18 @@ def survey(cursor: Cursor) -> Survey:
     return Survey(*row)
 
 
-def insert_payout(cursor: Cursor, kind: PayoutKind, target_address: str | None = None) -> int:
-    """A new payout that has reserved nothing yet; its number."""
+def insert_payout(
+    cursor: Cursor, kind: PayoutKind, target_address: str | None = None, *, told: int = 0
+) -> int:
+    """A new payout that has reserved nothing yet; its number.
+
+    ``told`` says how often the ledger was told of one before that it is confirmed, and then not.
+    """
     return number(
         cursor.execute(
-            "INSERT INTO payouts (kind, status, target_address) VALUES (%s, 'reserved', %s)"
-            " RETURNING id",
-            (kind, target_address),
+            "INSERT INTO payouts (kind, status, target_address, confirmations_told)"
+            " VALUES (%s, 'reserved', %s, %s) RETURNING id",
+            (kind, target_address, told),
         )
     )
 

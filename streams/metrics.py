@@ -76,6 +76,11 @@ PAYOUTS: Final = Counter(
 PAYOUTS_OPEN: Final = Gauge(
     "wallet_payer_payouts_open", "Payouts that are not confirmed yet.", registry=registry
 )
+STRANDED: Final = Gauge(
+    "wallet_payer_withdrawals_stranded",
+    "Withdrawals under way in the ledger that no payout pays: the payer's tables were lost.",
+    registry=registry,
+)
 COINS_MISSING: Final = Gauge(
     "wallet_payer_coins_missing_doge",
     "What the hot wallet lacks to pay the withdrawals that wait.",

@@ -228,6 +228,7 @@ DAMAGES: Final = {
         "versions",
         "but the payout's withdrawals are none",
         f"DELETE FROM claims WHERE withdrawal_id = {_SENT}",
+        also="payouts",
     ),
     "a withdrawal paid elsewhere": _case(
         "versions",
@@ -418,7 +419,7 @@ def test_what_was_booked_by_hand_on_a_test_network_is_told_and_no_fault(world: W
 
 def test_capital_without_coins_is_found_where_coins_are_worth_something(world: World) -> None:
     world.till.do(Fund(amount=doge(250)), HOUSE)
-    found = found_in(report_on(world.database, network="main", account_xpub=""))
+    found = found_in(report_on(world.database, network="mainnet", account_xpub=""))
     (told,) = found["books and coins"]
     assert "250.00000000 DOGE of the books are without coins" in told
     assert "booked by hand 250.00000000" in told
