@@ -245,13 +245,15 @@ class Followed(NamedTuple):
     hash: str | None
     node_height: int
     halted: str | None
+    rescan_from: int | None
 
 
 def followed(connection: Connection) -> Followed | None:
     """How far the chain is followed; None where its side is not in use."""
     row = connection.execute(
-        "SELECT b.height, b.hash, s.node_height, s.halted FROM chain_state s LEFT JOIN LATERAL"
-        " (SELECT height, hash FROM blocks WHERE active ORDER BY height DESC LIMIT 1) b ON true"
+        "SELECT b.height, b.hash, s.node_height, s.halted, s.rescan_from FROM chain_state s"
+        " LEFT JOIN LATERAL (SELECT height, hash FROM blocks WHERE active"
+        " ORDER BY height DESC LIMIT 1) b ON true"
     ).fetchone()
     return None if row is None else Followed(*row)
 

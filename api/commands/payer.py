@@ -125,8 +125,8 @@ def watch_change(count: int) -> None:
     """Watch the first COUNT change addresses again, after the chain's tables were lost.
 
     Deposit addresses come back from the log; those that change was paid to, from the key alone.
-    Do this before the watcher starts again from the birthday, and take more than were ever used:
-    one for each payment that was made.
+    Take more than were ever used: one for each payment that was made. Blocks that were followed
+    before that are read again by `wallet watcher --from-height`.
     """
     with desk_of_payer() as (desk, _):
         first, end = restoring.watch_change(desk, count)

@@ -31,6 +31,7 @@ from streams.node.client import Endpoint, Node, NodeAway, NodeFault, endpoint_of
 from streams.outages import OUTAGES, Backoff, server_of
 from streams.outboxes import Relay
 from streams.watcher import booking, ports
+from streams.watcher.again import Again
 from streams.watcher.look import Followed, Misfits, next_step, sight_of
 from streams.watcher.progress import Progress
 
@@ -85,6 +86,7 @@ class Watcher:
         self._backoff = Backoff()
         self._progress = Progress()
         self._misfits = Misfits()
+        self._again = Again(self._chain.coinbase_maturity)
         self._connection: Connection | None = None
         self._leading = False
         self._fault: str | None = _STARTING
@@ -219,6 +221,8 @@ class Watcher:
                 return self._halt(connection, step.reason)
             case _:
                 assert_never(step)
+        if state is not None and state.rescan_from is not None:
+            done += self._again.step(connection, self._node, state)
         self._settle(connection)
         return done
 
