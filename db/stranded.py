@@ -12,9 +12,12 @@ from typing import Final, NamedTuple
 from db.audit_orders import TREASURY
 from db.engine import Cursor
 
+#: The height while no block is followed.
+UNKNOWN: Final = -1
+
 
 class Stranded(NamedTuple):
-    """One of them; ``height`` is the tip when it was found, None if nobody has noted it yet."""
+    """One of them; ``height`` is the node's when it was found, None while that is not known."""
 
     withdrawal_id: str
     user_id: str
@@ -51,7 +54,7 @@ def find(cursor: Cursor, *, played: bool) -> list[Stranded]:
     cursor.execute(
         f"""
         SELECT w.id::text, w.user_id::text, w.amount, w.destination_address, w.status::text,
-               w.txid, s.height
+               w.txid, nullif(s.height, {UNKNOWN})
           FROM withdrawals w
           LEFT JOIN claims c ON c.withdrawal_id = w.id
           LEFT JOIN stranded s ON s.withdrawal_id = w.id
@@ -75,11 +78,15 @@ def unpaid(cursor: Cursor) -> list[str]:
 
 
 def note(cursor: Cursor, withdrawal_ids: Sequence[str], height: int) -> None:
-    """Note that they are stranded since a height of the tip; what was noted before stays so."""
+    """Note that they are stranded, found at a height of the node's or at one ``UNKNOWN``.
+
+    The first that is known stays.
+    """
     cursor.execute(
-        "INSERT INTO stranded (withdrawal_id, height)"
-        " SELECT id, %s FROM unnest(%s::uuid[]) AS t(id) ON CONFLICT DO NOTHING",
-        (height, list(withdrawal_ids)),
+        "INSERT INTO stranded AS s (withdrawal_id, height)"
+        " SELECT id, %s FROM unnest(%s::uuid[]) AS t(id)"
+        " ON CONFLICT (withdrawal_id) DO UPDATE SET height = excluded.height WHERE s.height = %s",
+        (height, list(withdrawal_ids), UNKNOWN),
     )
 
 

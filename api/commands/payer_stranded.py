@@ -34,7 +34,8 @@ def stranded() -> None:
         )
         click.echo(
             f"{each.withdrawal_id}  {format_amount(each.amount)} DOGE to "
-            f"{each.destination_address}  {each.status}, found at block {each.height}: {what}"
+            f"{each.destination_address}  {each.status}, found at block "
+            f"{'unknown' if each.height is None else each.height}: {what}"
         )
     click.echo(
         f"{len(found)} stranded, {sum(e.withdrawal_id in paid for e in found)} paid on chain"

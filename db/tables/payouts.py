@@ -162,7 +162,7 @@ stranded = Table(
     "stranded",
     metadata,
     uuid("withdrawal_id", primary_key=True),
-    # The tip when it was found, -1 before the first block: what was lost can spend no coin that
+    # The node's when it was found, -1 while none is followed: what was lost can spend no coin that
     # came later.
     big("height"),
     moment("found_at", server_default=func.now()),

@@ -11,6 +11,7 @@ from typing import Final
 from db import payouts as store
 from db import stranded
 from db.claims import Payee
+from db.engine import Cursor
 from db.payouts import read_tip
 from schemas.amounts import format_amount
 from schemas.payouts import PayoutStatus
@@ -69,10 +70,17 @@ def found_by(desk: Desk) -> list[stranded.Stranded]:
         fresh = [each.withdrawal_id for each in found if each.height is None]
         if not fresh:
             return found
-        tip = read_tip(cursor)
-        height = -1 if tip is None else max(tip.height, tip.node_height)
+        height = _height(cursor)
         stranded.note(cursor, fresh, height)
+    if height == stranded.UNKNOWN:
+        return found
     return [each if each.height is not None else each._replace(height=height) for each in found]
+
+
+def _height(cursor: Cursor) -> int:
+    """The node's: a lost transaction can spend no coin that came later."""
+    tip = read_tip(cursor)
+    return stranded.UNKNOWN if tip is None else max(tip.height, tip.node_height)
 
 
 def distrust(desk: Desk) -> list[str]:
@@ -86,8 +94,7 @@ def distrust(desk: Desk) -> list[str]:
             if payout.status is PayoutStatus.RESERVED:
                 store.abandon(cursor, payout.id, "not signed when a backup was restored")
         ids = stranded.unpaid(cursor)
-        tip = read_tip(cursor)
-        stranded.note(cursor, ids, -1 if tip is None else max(tip.height, tip.node_height))
+        stranded.note(cursor, ids, _height(cursor))
     return ids
 
 
@@ -104,8 +111,10 @@ def give_up(desk: Desk, node: Blocks, withdrawal_id: str) -> None:
     cannot tell.
     """
     one = next((e for e in found_by(desk) if e.withdrawal_id == withdrawal_id), None)
-    if one is None or one.height is None:
+    if one is None:
         raise NotGivenUp(f"{withdrawal_id} is not stranded")
+    if one.height is None:
+        raise NotGivenUp("no block is followed yet")
     seen = shown(desk, node, [withdrawal_id])
     if seen:
         raise NotGivenUp(

@@ -82,6 +82,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
             "payouts": None,
             "payout_versions": None,
             "claims": None,
+            "stranded": ("height",),
             "payer_outbox": ("sent_at", "outcome"),
         },
         deletes=frozenset({"reservations"}),

@@ -34,6 +34,7 @@ CREATE TABLE stranded (
 
 _GRANTS: Final = (
     "GRANT SELECT, INSERT ON stranded TO wallet_payer",
+    "GRANT UPDATE (height) ON stranded TO wallet_payer",
     "GRANT SELECT ON stranded TO wallet_worker, wallet_api",
     "GRANT SELECT ON commands TO wallet_watcher",
     "GRANT UPDATE (outcome) ON watcher_outbox TO wallet_watcher",

@@ -166,6 +166,21 @@ def test_a_stranded_withdrawal_is_given_back_once_no_lost_bytes_can_pay_it(world
     assert world.till.balance()[0] == doge(1000)
 
 
+def test_one_that_is_found_before_a_block_is_followed_has_no_height_yet(world: World) -> None:
+    withdrawal = world.request(250)
+    world.work(3)
+    _lose(world, f"TRUNCATE {_TABLES}", "UPDATE blocks SET active = false")
+    office = world.payer.office
+    assert [each.height for each in found_by(office)] == [None]
+    with pytest.raises(NotGivenUp, match="no block is followed"):
+        give_up(office, world.line, withdrawal)
+    with world.owning() as connection:
+        connection.execute("UPDATE blocks SET active = true")
+    assert [each.height for each in found_by(office)] == [world.node.chain.height]
+    world.mine()
+    assert [each.height for each in found_by(office)] == [world.node.chain.height - 1]
+
+
 def test_what_pays_it_is_never_given_back(world: World) -> None:
     withdrawal = world.request(250)
     world.work(3)
