@@ -166,6 +166,24 @@ def adrift(cursor: Cursor) -> list[tuple[str, int]]:
     return [(row[0], row[1]) for row in cursor]
 
 
+def tip_before_adrift(cursor: Cursor) -> int:
+    """The tip when the first coin that is adrift now was reserved: it stood in a block then.
+
+    So the block that it fell out of is no deeper below than a reorganisation may go.
+    """
+    return number(
+        cursor.execute(
+            """
+            SELECT coalesce(max(height), 0) FROM blocks WHERE followed_at <=
+                   (SELECT min(v.reserved_at) FROM payouts p
+                      JOIN reservations v ON v.payout_id = p.id
+                      JOIN coins c ON c.txid = v.txid AND c.vout = v.vout
+                     WHERE p.status IN ('reserved', 'signed', 'broadcast') AND c.height IS NULL)
+            """
+        )
+    )
+
+
 def blocks_from_fork(cursor: Cursor, lowest: int) -> list[Block]:
     """Stale blocks at or above a height, and the active ones from the first of those on."""
     cursor.execute(
