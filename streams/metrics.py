@@ -87,6 +87,18 @@ COINS_MISSING: Final = Gauge(
     registry=registry,
 )
 
+ORDERS_LATE: Final = Gauge(
+    "wallet_relay_commands_late",
+    "Commands that were sent long ago and have no outcome, by outbox.",
+    ["outbox"],
+    registry=registry,
+)
+REFUSED: Final = Gauge(
+    "wallet_watcher_commands_refused",
+    "Commands that the ledger refused while the chain still says so.",
+    registry=registry,
+)
+
 TIP_HEIGHT: Final = Gauge(
     "wallet_watcher_tip_height", "The highest block that was followed.", registry=registry
 )

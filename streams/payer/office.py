@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,13 +17,12 @@ from processors.dogecoin.fees import FeePolicy
 from processors.dogecoin.networks import CHAINS
 from schemas.addresses import decode_address
 from schemas.settings import Settings
+from streams.alarms import Standing
 from streams.node.client import NodeFault
 from streams.payer.ports import Bell, Node, Signer
 
 log = logging.getLogger(__name__)
 
-#: An alarm that still stands is sounded again after so long.
-_ALARM_AGAIN_SECONDS: Final = 3600.0
 #: A payment is meant to be in one of so many blocks.
 BLOCKS_TO_WAIT: Final = 6
 #: Blocks that the watcher may be behind its node before its coins count as out of date.
@@ -121,7 +119,7 @@ class Office(Desk):
     bell: Bell
     #: What the node's last answer had wrong with it, None if nothing.
     node_fault: str | None = None
-    _sounded: dict[tuple[str, str], float] = field(default_factory=dict)
+    alarms: Standing = field(init=False)
 
     def rate(self) -> int:
         """Koinu for 1,000 bytes, by the node's estimate where it has one."""
@@ -133,17 +131,16 @@ class Office(Desk):
             estimate = None
         return self.limits.policy.rate_for(estimate)
 
+    def __post_init__(self) -> None:
+        self.alarms = Standing(self.bell)
+
     def alarm(self, kind: str, subject: str, detail: str) -> None:
         """Tell operators, unless they were told of the same lately."""
-        now = time.monotonic()
-        told = self._sounded.get((kind, subject))
-        if told is None or now - told > _ALARM_AGAIN_SECONDS:
-            self._sounded[kind, subject] = now
-            self.bell.sound(kind, subject, detail)
+        self.alarms.sound(kind, subject, detail)
 
     def silence(self, kind: str, subject: str) -> None:
         """What was wrong is right: tell of it at once if it comes again."""
-        self._sounded.pop((kind, subject), None)
+        self.alarms.silence(kind, subject)
 
 
 def blindness(tip: Tip | None) -> str | None:

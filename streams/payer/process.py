@@ -27,6 +27,7 @@ from streams.alarms import Alarms
 from streams.node.client import Node, endpoint_of
 from streams.outages import OUTAGES, Backoff, server_of
 from streams.outboxes import Relay
+from streams.overdue import Orders
 from streams.payer import ports
 from streams.payer.office import Limits, Office, Step
 from streams.payer.payer import Payer
@@ -156,7 +157,13 @@ class Till:
             bell=self._alarms,
             step=self._step,
         )
-        return Payer(office, relay=lambda: self._relay.run_once(connection))
+        late = Orders(self._settings, PAYER_OUTBOX, office.alarms)
+
+        def relay() -> int:
+            late.look(connection)
+            return self._relay.run_once(connection)
+
+        return Payer(office, relay=relay)
 
 
 def run_payer(

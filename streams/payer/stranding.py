@@ -32,7 +32,6 @@ class Strandings:
     def __init__(self, every_seconds: float = 30.0) -> None:
         self._every = every_seconds
         self._looked = -every_seconds
-        self._told: set[str] = set()
 
     def look(self, office: Office) -> int:
         """Note and tell them if it is time; how many there are."""
@@ -42,10 +41,7 @@ class Strandings:
         found = found_by(office)
         self._looked = now
         STRANDED.set(len(found))
-        ids = {each.withdrawal_id for each in found}
-        for settled in self._told - ids:
-            office.silence("withdrawal-stranded", settled)
-        self._told = ids
+        office.alarms.keep("withdrawal-stranded", {each.withdrawal_id for each in found})
         for each in found[:_TOLD_MAX]:
             office.alarm(
                 "withdrawal-stranded",
