@@ -86,11 +86,19 @@ SELECT format('%s:%s', x.txid, x.vout) AS subject,
             WHEN b.hash IS NULL OR s.height <> x.height
             THEN format('%s spends it at height %s, but is not in the chain''s block there',
                         x.spender_txid, x.height)
+            WHEN c.spent_height IS DISTINCT FROM x.height
+            THEN format('%s spends it at height %s, but the coin says %s',
+                        x.spender_txid, x.height, coalesce(c.spent_height::text, 'unspent'))
        END AS detail
   FROM spends x
   LEFT JOIN coins c ON c.txid = x.txid AND c.vout = x.vout
   LEFT JOIN spenders s ON s.txid = x.spender_txid
   LEFT JOIN blocks b ON b.hash = s.block_hash AND b.height = s.height AND b.active
+UNION ALL
+SELECT format('%s:%s', c.txid, c.vout),
+       format('it is spent at height %s, but nothing spends it', c.spent_height)
+  FROM coins c WHERE c.spent_height IS NOT NULL
+   AND NOT EXISTS (SELECT FROM spends x WHERE x.txid = c.txid AND x.vout = c.vout)
 UNION ALL
 SELECT s.txid,
        CASE WHEN coalesce(i.count, 0) = 0 THEN 'it is in a block, but spends no coin of ours'

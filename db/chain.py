@@ -90,9 +90,13 @@ def begin(cursor: Cursor, genesis_hash: str, birthday_height: int) -> None:
 
 
 def note_node_height(cursor: Cursor, height: int) -> None:
-    """The node's own height, for whoever asks how far behind we are."""
+    """The node's own height, for whoever asks how far behind we are, and that it was asked now.
+
+    Written at most every ten seconds where nothing has changed.
+    """
     cursor.execute(
-        "UPDATE chain_state SET node_height = %s, updated_at = now() WHERE node_height <> %s",
+        "UPDATE chain_state SET node_height = %s, updated_at = now()"
+        " WHERE node_height <> %s OR updated_at < now() - interval '10 seconds'",
         (height, height),
     )
 

@@ -45,8 +45,8 @@ class Payee(NamedTuple):
     destination_address: str
 
 
-def pending(cursor: Cursor, retry_seconds: float, limit: int) -> list[Pending]:
-    """Withdrawals that nobody has claimed, the oldest first.
+def pending(cursor: Cursor, retry_seconds: float, least: int, limit: int) -> list[Pending]:
+    """Withdrawals of at least so many koinu that nobody has claimed, the oldest first.
 
     One whose claim was refused comes again after ``retry_seconds``: its wallet was frozen.
     """
@@ -55,15 +55,25 @@ def pending(cursor: Cursor, retry_seconds: float, limit: int) -> list[Pending]:
         SELECT w.id::text, w.user_id::text, w.amount, w.destination_address,
                extract(epoch FROM now() - w.requested_at)::float8, coalesce(c.attempts, 0)
           FROM withdrawals w LEFT JOIN claims c ON c.withdrawal_id = w.id
-         WHERE w.status = 'PENDING'
+         WHERE w.status = 'PENDING' AND w.amount >= %s
            AND (c.withdrawal_id IS NULL
                 OR (c.outcome = 'rejected'
                     AND c.settled_at < now() - make_interval(secs => %s)))
          ORDER BY w.requested_at, w.id LIMIT %s
         """,
-        (retry_seconds, limit),
+        (least, retry_seconds, limit),
     )
     return [Pending(*row) for row in cursor]
+
+
+def dust(cursor: Cursor, least: int) -> list[str]:
+    """Withdrawals that wait and are of less than so many koinu, which no node relays."""
+    cursor.execute(
+        "SELECT id::text FROM withdrawals WHERE status = 'PENDING' AND amount < %s"
+        " ORDER BY requested_at, id LIMIT 100",
+        (least,),
+    )
+    return [row[0] for row in cursor]
 
 
 def owed_in_claims(cursor: Cursor) -> int:
@@ -198,6 +208,23 @@ def adopt_claims(cursor: Cursor, payout_id: int, withdrawal_ids: Sequence[str]) 
         raise ClaimsTaken(
             f"{len(withdrawal_ids) - cursor.rowcount} of its withdrawals are in another payout"
         )
+
+
+class Standing(NamedTuple):
+    """How a payout's withdrawal stands in the ledger."""
+
+    withdrawal_id: str
+    status: str
+
+
+def standings(cursor: Cursor, payout_id: int) -> list[Standing]:
+    """How the withdrawals of a payout stand."""
+    cursor.execute(
+        "SELECT w.id::text, w.status::text FROM claims c JOIN withdrawals w"
+        " ON w.id = c.withdrawal_id WHERE c.payout_id = %s ORDER BY w.id",
+        (payout_id,),
+    )
+    return [Standing(*row) for row in cursor]
 
 
 def payees(cursor: Cursor, payout_id: int) -> list[Payee]:

@@ -119,6 +119,21 @@ def sweep(address: str, keep: Koinu, dry_run: bool, yes: bool) -> None:
         _give(order(True), None if dry_run else order, yes=yes)
 
 
+@command.command("abandon")
+@click.argument("payout", type=click.IntRange(1))
+@_yes
+def abandon(payout: int, yes: bool) -> None:
+    """Give up PAYOUT, which was never signed (alarm not-signed); others pay its withdrawals.
+
+    Look first at what is stored for it, and at who could have written it.
+    """
+    if not yes:
+        click.confirm(f"Give payout {payout} up?", abort=True, err=True)
+    with desk_of_payer() as (desk, _):
+        housework.abandon(desk, payout)
+    click.echo(f"payout {payout} is given up")
+
+
 @command.command("watch-change")
 @click.argument("count", type=click.IntRange(1, 1_000_000))
 def watch_change(count: int) -> None:

@@ -60,9 +60,11 @@ def _is_due(
     buried: Collection[Outpoint],
     tip: Tip,
 ) -> bool:
-    """Whether the newest version is signed, and is late or can no longer confirm."""
+    """Whether the newest version is late or can no longer confirm, and one before may be out."""
     newest = matter.tries[-1] if matter.tries else None
-    if newest is None or not newest.signed:
+    if newest is None or not any(each.signed for each in matter.tries):
+        return False
+    if not newest.signed and matter.payout.id not in late:
         return False
     deep = depths(office, tip)
     match judge(matter.tries, matter.spends, matter.adrift, buried, deep):

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 BLOCKS_TO_WAIT: Final = 6
 #: Blocks that the watcher may be behind its node before its coins count as out of date.
 BEHIND_MAX: Final = 2
+#: The watcher says every ten seconds that it asked its node: what it said before is old news.
+SILENT_MAX_SECONDS: Final = 300
 
 #: Called at named steps, so that a test can end the process exactly there.
 Step = Callable[[str], None]
@@ -120,6 +122,7 @@ class Office(Desk):
     #: What the node's last answer had wrong with it, None if nothing.
     node_fault: str | None = None
     alarms: Standing = field(init=False)
+    _refill: str | None = None
 
     def rate(self) -> int:
         """Koinu for 1,000 bytes, by the node's estimate where it has one."""
@@ -130,6 +133,16 @@ class Office(Desk):
             log.warning("no estimate of the fee", extra={"cause": str(fault)})
             estimate = None
         return self.limits.policy.rate_for(estimate)
+
+    def refill_address(self) -> str:
+        """An address of ours that coins may be sent to and that is no user's: change of index 0."""
+        if self._refill is None:
+            with self.work("refill address") as cursor:
+                first = Change(self.keychain.address(CHANGE_CHAIN, 0), 0)
+                if self.next_change(cursor).derivation_index == 0:
+                    self.use_change(cursor, first)
+            self._refill = first.address
+        return self._refill
 
     def __post_init__(self) -> None:
         self.alarms = Standing(self.bell)
@@ -151,6 +164,8 @@ def blindness(tip: Tip | None) -> str | None:
         return f"the watcher is halted: {tip.halted}"
     if tip.node_height - tip.height > BEHIND_MAX:
         return f"the watcher is {tip.node_height - tip.height} blocks behind its node"
+    if tip.silent_seconds > SILENT_MAX_SECONDS:
+        return f"the watcher has had no answer of its node for {tip.silent_seconds} s"
     return None
 
 

@@ -176,6 +176,17 @@ DAMAGES: Final = {
         f"UPDATE spends SET spender_txid = repeat('2', 64) WHERE spender_txid = {_LAST_SPENDER}",
         also="books and coins, spends",
     ),
+    "a coin that is spent and says it is not": _case(
+        "spends",
+        "but the coin says unspent",
+        "UPDATE coins SET spent_height = NULL WHERE (txid, vout) IN (SELECT txid, vout FROM spends"
+        f" WHERE spender_txid = {_LAST_SPENDER} LIMIT 1)",
+    ),
+    "a coin that says it is spent and is not": _case(
+        "spends",
+        "but nothing spends it",
+        f"UPDATE coins SET spent_height = 7 WHERE txid = {_RECEIPT}",
+    ),
     "a spender in a block that was left": _case(
         "spends",
         "is not in the chain's block there",
