@@ -86,11 +86,19 @@ SELECT format('%s:%s', x.txid, x.vout) AS subject,
             WHEN b.hash IS NULL OR s.height <> x.height
             THEN format('%s spends it at height %s, but is not in the chain''s block there',
                         x.spender_txid, x.height)
+            WHEN c.spent_height IS DISTINCT FROM x.height
+            THEN format('%s spends it at height %s, but the coin says %s',
+                        x.spender_txid, x.height, coalesce(c.spent_height::text, 'unspent'))
        END AS detail
   FROM spends x
   LEFT JOIN coins c ON c.txid = x.txid AND c.vout = x.vout
   LEFT JOIN spenders s ON s.txid = x.spender_txid
   LEFT JOIN blocks b ON b.hash = s.block_hash AND b.height = s.height AND b.active
+UNION ALL
+SELECT format('%s:%s', c.txid, c.vout),
+       format('it is spent at height %s, but nothing spends it', c.spent_height)
+  FROM coins c WHERE c.spent_height IS NOT NULL
+   AND NOT EXISTS (SELECT FROM spends x WHERE x.txid = c.txid AND x.vout = c.vout)
 UNION ALL
 SELECT s.txid,
        CASE WHEN coalesce(i.count, 0) = 0 THEN 'it is in a block, but spends no coin of ours'
@@ -245,13 +253,15 @@ class Followed(NamedTuple):
     hash: str | None
     node_height: int
     halted: str | None
+    rescan_from: int | None
 
 
 def followed(connection: Connection) -> Followed | None:
     """How far the chain is followed; None where its side is not in use."""
     row = connection.execute(
-        "SELECT b.height, b.hash, s.node_height, s.halted FROM chain_state s LEFT JOIN LATERAL"
-        " (SELECT height, hash FROM blocks WHERE active ORDER BY height DESC LIMIT 1) b ON true"
+        "SELECT b.height, b.hash, s.node_height, s.halted, s.rescan_from FROM chain_state s"
+        " LEFT JOIN LATERAL (SELECT height, hash FROM blocks WHERE active"
+        " ORDER BY height DESC LIMIT 1) b ON true"
     ).fetchone()
     return None if row is None else Followed(*row)
 

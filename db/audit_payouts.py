@@ -9,6 +9,7 @@ from typing import Final
 
 from db.audit_books import Check
 from db.audit_orders import INPUTS, OUTPUTS, under_way
+from db.stranded import CLAIMED_BY_PAYER
 
 
 def _of_payer(kind: str, ending: str) -> str:
@@ -37,7 +38,8 @@ SELECT w.id::text AS subject,
        CASE WHEN c.withdrawal_id IS NULL
             THEN CASE WHEN w.status NOT IN ('PENDING', 'FAILED')
                        AND NOT (w.status = 'CONFIRMED' AND {_STANDS})
-                      THEN format('it is %s, but nothing here has claimed it', w.status) END
+                      THEN format('it is %s, but nothing here has claimed it: '
+                                  '`wallet payer stranded`', w.status) END
             WHEN (c.user_id, c.amount, c.destination_address)
                  <> (w.user_id, w.amount, w.destination_address)
             THEN format('%s koinu to %s, but its claim is of %s to %s',
@@ -49,6 +51,9 @@ SELECT w.id::text AS subject,
             WHEN c.outcome = 'rejected'
             THEN CASE WHEN w.status NOT IN ('PENDING', 'FAILED')
                       THEN format('it is %s, but its claim was refused: %s', w.status, c.code) END
+            WHEN p.id IS NULL AND w.status = 'PROCESSING'
+             AND EXISTS (SELECT FROM stranded s WHERE s.withdrawal_id = w.id)
+            THEN 'it is stranded, and paid by nobody: `wallet payer stranded`'
             WHEN p.id IS NULL
             THEN CASE WHEN w.status NOT IN ('PROCESSING', 'FAILED')
                       THEN format('it is %s and its claim accepted, but no payout pays it',
@@ -79,8 +84,9 @@ SELECT c.withdrawal_id::text, 'it is claimed, but the ledger has no such withdra
   FROM claims c WHERE NOT EXISTS (SELECT FROM withdrawals w WHERE w.id = c.withdrawal_id)
 """
 
-_CLAIMED: Final = """WHERE w.status IN ('PENDING', 'FAILED')
-    OR c.withdrawal_id IS NOT NULL AND c.outcome IS DISTINCT FROM 'rejected'"""
+_CLAIMED: Final = f"""WHERE w.status IN ('PENDING', 'FAILED')
+    OR c.withdrawal_id IS NOT NULL AND c.outcome IS DISTINCT FROM 'rejected'
+    OR {CLAIMED_BY_PAYER}"""
 
 #: Of a payout ``p``: its coins are bound.
 _LIVING: Final = """(p.status IN ('reserved', 'signed', 'broadcast')
@@ -189,7 +195,7 @@ def payouts_check(*, played: bool) -> Check:
         "each withdrawal is claimed, paid and on the chain as far as its status says",
         (
             *("withdrawals", "claims", "payouts", "payout_versions", "reservations"),
-            *("spends", "spenders", "payer_outbox", "commands"),
+            *("spends", "spenders", "payer_outbox", "commands", "stranded"),
         ),
         _PAYOUTS.replace("/*which*/", _CLAIMED if played else ""),
     )

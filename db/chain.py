@@ -24,6 +24,9 @@ class State(NamedTuple):
     birthday_height: int
     node_height: int
     halted: str | None
+    #: Where blocks are to be read again from, and the last that was; None while nothing is.
+    rescan_from: int | None = None
+    rescan_height: int | None = None
 
 
 class NewAddress(NamedTuple):
@@ -54,12 +57,26 @@ def lead(connection: Connection) -> bool:
     return row is not None and bool(row[0])
 
 
+def is_led(connection: Connection) -> bool:
+    """Whether a watcher follows, asked on a session of somebody else."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " AND (classid::bigint << 32) | objid::bigint = %s AND objsubid = 1)",
+        (WATCHER_LOCK,),
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
 # ---------------------------------------------------------------------- state
 
 
 def read_state(cursor: Cursor) -> State | None:
     """What is followed; None before the first start."""
-    cursor.execute("SELECT genesis_hash, birthday_height, node_height, halted FROM chain_state")
+    cursor.execute(
+        "SELECT genesis_hash, birthday_height, node_height, halted, rescan_from, rescan_height"
+        " FROM chain_state"
+    )
     row = cursor.fetchone()
     return None if row is None else State(*row)
 
@@ -73,9 +90,13 @@ def begin(cursor: Cursor, genesis_hash: str, birthday_height: int) -> None:
 
 
 def note_node_height(cursor: Cursor, height: int) -> None:
-    """The node's own height, for whoever asks how far behind we are."""
+    """The node's own height, for whoever asks how far behind we are, and that it was asked now.
+
+    Written at most every ten seconds where nothing has changed.
+    """
     cursor.execute(
-        "UPDATE chain_state SET node_height = %s, updated_at = now() WHERE node_height <> %s",
+        "UPDATE chain_state SET node_height = %s, updated_at = now()"
+        " WHERE node_height <> %s OR updated_at < now() - interval '10 seconds'",
         (height, height),
     )
 
@@ -90,7 +111,56 @@ def resume(cursor: Cursor) -> None:
     cursor.execute("UPDATE chain_state SET halted = NULL, updated_at = now()")
 
 
+def ask_rescan(cursor: Cursor, height: int) -> None:
+    """Have blocks from a height on read again, from the lowest height that was asked for.
+
+    What has been read of them so far is read once more: scripts may have come since.
+    """
+    cursor.execute(
+        "UPDATE chain_state SET rescan_from = least(rescan_from, %s), rescan_height = NULL",
+        (height,),
+    )
+
+
+def note_rescan(cursor: Cursor, height: int) -> None:
+    """How far blocks were read again; nothing is changed where it was asked for anew meanwhile."""
+    cursor.execute(
+        "UPDATE chain_state SET rescan_height = %s WHERE rescan_height IS NOT NULL", (height,)
+    )
+
+
+def begin_rescan(cursor: Cursor, start: int) -> None:
+    """Blocks are read again from ``start`` from here on."""
+    cursor.execute(
+        "UPDATE chain_state SET rescan_height = %s WHERE rescan_from IS NOT NULL", (start - 1,)
+    )
+
+
+def end_rescan(cursor: Cursor) -> bool:
+    """All was read again; False where it was asked for anew meanwhile."""
+    cursor.execute(
+        "UPDATE chain_state SET rescan_from = NULL, rescan_height = NULL"
+        " WHERE rescan_height IS NOT NULL"
+    )
+    return cursor.rowcount == 1
+
+
 # ---------------------------------------------------------------------- blocks
+
+
+def followed_from(cursor: Cursor, height: int, count: int) -> list[tuple[int, str]]:
+    """Height and hash of our chain's blocks from a height upwards."""
+    cursor.execute(
+        "SELECT height, hash FROM blocks WHERE active AND height >= %s ORDER BY height LIMIT %s",
+        (height, count),
+    )
+    return [(row[0], row[1]) for row in cursor]
+
+
+def is_followed(cursor: Cursor, block_hash: str) -> bool:
+    """Whether a block is on our chain."""
+    cursor.execute("SELECT FROM blocks WHERE hash = %s AND active", (block_hash,))
+    return cursor.fetchone() is not None
 
 
 def tip(cursor: Cursor) -> tuple[int, str] | None:

@@ -45,8 +45,8 @@ class Payee(NamedTuple):
     destination_address: str
 
 
-def pending(cursor: Cursor, retry_seconds: float, limit: int) -> list[Pending]:
-    """Withdrawals that nobody has claimed, the oldest first.
+def pending(cursor: Cursor, retry_seconds: float, least: int, limit: int) -> list[Pending]:
+    """Withdrawals of at least so many koinu that nobody has claimed, the oldest first.
 
     One whose claim was refused comes again after ``retry_seconds``: its wallet was frozen.
     """
@@ -55,23 +55,39 @@ def pending(cursor: Cursor, retry_seconds: float, limit: int) -> list[Pending]:
         SELECT w.id::text, w.user_id::text, w.amount, w.destination_address,
                extract(epoch FROM now() - w.requested_at)::float8, coalesce(c.attempts, 0)
           FROM withdrawals w LEFT JOIN claims c ON c.withdrawal_id = w.id
-         WHERE w.status = 'PENDING'
+         WHERE w.status = 'PENDING' AND w.amount >= %s
            AND (c.withdrawal_id IS NULL
                 OR (c.outcome = 'rejected'
                     AND c.settled_at < now() - make_interval(secs => %s)))
          ORDER BY w.requested_at, w.id LIMIT %s
         """,
-        (retry_seconds, limit),
+        (least, retry_seconds, limit),
     )
     return [Pending(*row) for row in cursor]
 
 
+def dust(cursor: Cursor, least: int) -> list[str]:
+    """Withdrawals that wait and are of less than so many koinu, which no node relays."""
+    cursor.execute(
+        "SELECT id::text FROM withdrawals WHERE status = 'PENDING' AND amount < %s"
+        " ORDER BY requested_at, id LIMIT 100",
+        (least,),
+    )
+    return [row[0] for row in cursor]
+
+
 def owed_in_claims(cursor: Cursor) -> int:
-    """Koinu of withdrawals that are claimed and not yet in a payout; undecided ones count."""
+    """Koinu of withdrawals that are claimed and will be put into a payout; undecided ones count.
+
+    One that the ledger has as failed, cancelled or stranded never will.
+    """
     return number(
         cursor.execute(
-            "SELECT coalesce(sum(amount), 0)::numeric FROM claims"
-            " WHERE payout_id IS NULL AND outcome IS DISTINCT FROM 'rejected'"
+            "SELECT coalesce(sum(c.amount), 0)::numeric"
+            "  FROM claims c JOIN withdrawals w ON w.id = c.withdrawal_id"
+            " WHERE c.payout_id IS NULL AND c.outcome IS DISTINCT FROM 'rejected'"
+            "   AND w.status IN ('PENDING', 'PROCESSING')"
+            "   AND NOT EXISTS (SELECT FROM stranded s WHERE s.withdrawal_id = w.id)"
         )
     )
 
@@ -142,7 +158,8 @@ def awaited(cursor: Cursor, within_seconds: float) -> bool:
 def to_pay(cursor: Cursor, limit: int) -> list[Payee]:
     """Accepted claims that no payout pays yet, in order.
 
-    The ledger's own row must still say so: a withdrawal that an operator failed is not paid.
+    The ledger's own row must still say so: a withdrawal that an operator failed is not paid, nor
+    is one that was found stranded, for it may have been.
     """
     cursor.execute(
         """
@@ -150,6 +167,7 @@ def to_pay(cursor: Cursor, limit: int) -> list[Payee]:
           FROM claims c JOIN withdrawals w ON w.id = c.withdrawal_id
          WHERE c.outcome = 'accepted' AND c.payout_id IS NULL AND w.status = 'PROCESSING'
            AND w.amount = c.amount AND w.destination_address = c.destination_address
+           AND NOT EXISTS (SELECT FROM stranded s WHERE s.withdrawal_id = w.id)
          ORDER BY c.claimed_at, c.withdrawal_id LIMIT %s
         """,
         (limit,),
@@ -166,6 +184,47 @@ def assign_claims(cursor: Cursor, payout_id: int, withdrawal_ids: Sequence[str])
     )
     if cursor.rowcount != len(withdrawal_ids):
         raise ClaimsTaken(f"{cursor.rowcount} of {len(withdrawal_ids)} withdrawals were free")
+
+
+def adopt_claims(cursor: Cursor, payout_id: int, withdrawal_ids: Sequence[str]) -> None:
+    """Put withdrawals into a payout that has paid them already, whether or not a claim is known.
+
+    Raises ``ClaimsTaken`` unless each was in no payout.
+    """
+    cursor.execute(
+        """
+        INSERT INTO claims (withdrawal_id, user_id, amount, destination_address, outcome,
+                            settled_at, payout_id)
+        SELECT w.id, w.user_id, w.amount, w.destination_address, 'accepted', now(), %s
+          FROM withdrawals w WHERE w.id = ANY(%s::uuid[])
+            ON CONFLICT (withdrawal_id) DO UPDATE
+           SET outcome = 'accepted', code = NULL, settled_at = now(),
+               payout_id = excluded.payout_id
+         WHERE claims.payout_id IS NULL
+        """,
+        (payout_id, list(withdrawal_ids)),
+    )
+    if cursor.rowcount != len(withdrawal_ids):
+        raise ClaimsTaken(
+            f"{len(withdrawal_ids) - cursor.rowcount} of its withdrawals are in another payout"
+        )
+
+
+class Standing(NamedTuple):
+    """How a payout's withdrawal stands in the ledger."""
+
+    withdrawal_id: str
+    status: str
+
+
+def standings(cursor: Cursor, payout_id: int) -> list[Standing]:
+    """How the withdrawals of a payout stand."""
+    cursor.execute(
+        "SELECT w.id::text, w.status::text FROM claims c JOIN withdrawals w"
+        " ON w.id = c.withdrawal_id WHERE c.payout_id = %s ORDER BY w.id",
+        (payout_id,),
+    )
+    return [Standing(*row) for row in cursor]
 
 
 def payees(cursor: Cursor, payout_id: int) -> list[Payee]:

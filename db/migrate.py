@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from alembic import command
@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, NullPool, create_engine, text
+from sqlalchemy import Connection, NullPool, create_engine, exc, text
 
 from db.engine import connect, libpq_url, schema_revision
 from db.tables import metadata
@@ -87,6 +87,11 @@ def _connection(url: str) -> Iterator[Connection]:
         ),
         poolclass=NullPool,
     )
-    with engine.begin() as connection:
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(engine.begin())
+        except exc.OperationalError as fault:
+            # As every other connection of ours says that its server is away.
+            raise (fault.orig or fault) from None
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         yield connection

@@ -60,6 +60,12 @@ def line(connection: Connection, withdrawal_id: str) -> Line | None:
     return None if row is None else Line(*row)
 
 
+#: The last id of a command's entries: the same place with all bits of the leg set (schemas.ids).
+_LAST_LEG: Final = (
+    "left(k.id::text, 29) || to_hex(('x' || substr(k.id::text, 30, 1))::bit(4)::int | 3)"
+    " || 'ffffff'"
+)
+
 #: Each part of the story as rows of time, source and text, for the parameters id, user and payout.
 _PARTS: Final = (
     # What the ledger was asked, and said.
@@ -70,14 +76,19 @@ _PARTS: Final = (
        AND (id = %(id)s OR position(%(id)s::text IN idempotency_key) > 0
             OR position(%(id)s::text IN document::text) > 0)
     """,
-    # What it booked.
-    """
-    SELECT created_at, 'entry',
-           entry_type || ' ' || account || ' '
-           || CASE WHEN debit > 0 THEN 'debit ' ELSE 'credit ' END
-           || to_char((debit + credit) / 1e8, 'FM999999999990.00000000')
-      FROM entries
-     WHERE user_id = %(user)s AND reference_type = 'withdrawal' AND reference_id = %(id)s::text
+    # What it booked, both halves: the house's entries are found by their commands alone, whose ids
+    # theirs follow in the key's order.
+    f"""
+    SELECT e.created_at, 'entry',
+           e.entry_type || ' ' || e.account || ' '
+           || CASE WHEN e.debit > 0 THEN 'debit ' ELSE 'credit ' END
+           || to_char((e.debit + e.credit) / 1e8, 'FM999999999990.00000000')
+      FROM commands k
+      JOIN entries e ON e.id > k.id AND e.id <= ({_LAST_LEG})::uuid
+     WHERE k.user_id = %(user)s AND k.outcome = 'accepted'
+       AND (k.id = %(id)s OR position(%(id)s::text IN k.idempotency_key) > 0
+            OR position(%(id)s::text IN k.document::text) > 0)
+       AND e.reference_type = 'withdrawal' AND e.reference_id = %(id)s::text
     """,
     "SELECT claimed_at, 'payer', 'claimed, attempt ' || attempts FROM claims"
     " WHERE withdrawal_id = %(id)s",

@@ -26,6 +26,8 @@ class Tip(NamedTuple):
     hash: str
     node_height: int
     halted: str | None
+    #: Since the watcher last had an answer of its node.
+    silent_seconds: int
 
 
 class Version(NamedTuple):
@@ -71,7 +73,8 @@ def take_lock(connection: Connection) -> bool:
 def read_tip(cursor: Cursor) -> Tip | None:
     """The watcher's tip; None before it has followed its first block."""
     cursor.execute(
-        "SELECT b.height, b.hash, s.node_height, s.halted FROM chain_state s"
+        "SELECT b.height, b.hash, s.node_height, s.halted,"
+        " extract(epoch FROM now() - s.updated_at)::bigint FROM chain_state s"
         " JOIN blocks b ON b.active ORDER BY b.height DESC LIMIT 1"
     )
     row = cursor.fetchone()
@@ -110,13 +113,18 @@ def survey(cursor: Cursor) -> Survey:
     return Survey(*row)
 
 
-def insert_payout(cursor: Cursor, kind: PayoutKind, target_address: str | None = None) -> int:
-    """A new payout that has reserved nothing yet; its number."""
+def insert_payout(
+    cursor: Cursor, kind: PayoutKind, target_address: str | None = None, *, told: int = 0
+) -> int:
+    """A new payout that has reserved nothing yet; its number.
+
+    ``told`` says how often the ledger was told of one before that it is confirmed, and then not.
+    """
     return number(
         cursor.execute(
-            "INSERT INTO payouts (kind, status, target_address) VALUES (%s, 'reserved', %s)"
-            " RETURNING id",
-            (kind, target_address),
+            "INSERT INTO payouts (kind, status, target_address, confirmations_told)"
+            " VALUES (%s, 'reserved', %s, %s) RETURNING id",
+            (kind, target_address, told),
         )
     )
 
@@ -159,6 +167,24 @@ def adrift(cursor: Cursor) -> list[tuple[str, int]]:
         " ORDER BY v.txid, v.vout"
     )
     return [(row[0], row[1]) for row in cursor]
+
+
+def tip_before_adrift(cursor: Cursor) -> int:
+    """The tip when the first coin that is adrift now was reserved: it stood in a block then.
+
+    So the block that it fell out of is no deeper below than a reorganisation may go.
+    """
+    return number(
+        cursor.execute(
+            """
+            SELECT coalesce(max(height), 0) FROM blocks WHERE followed_at <=
+                   (SELECT min(v.reserved_at) FROM payouts p
+                      JOIN reservations v ON v.payout_id = p.id
+                      JOIN coins c ON c.txid = v.txid AND c.vout = v.vout
+                     WHERE p.status IN ('reserved', 'signed', 'broadcast') AND c.height IS NULL)
+            """
+        )
+    )
 
 
 def blocks_from_fork(cursor: Cursor, lowest: int) -> list[Block]:
@@ -253,13 +279,16 @@ def to_send(cursor: Cursor, tip_hash: str, rebroadcast_seconds: float) -> list[i
 def to_bump(cursor: Cursor, bump_seconds: float, refused: str) -> list[int]:
     """Payouts in no block whose newest version was sent so long ago, or was ``refused`` so.
 
+    One that was made so long ago and never sent is none that will be: it was not signed.
+
     One that is refused waits for the next block, so that no node can talk us into raising a fee
     again and again within moments.
     """
     cursor.execute(
         f"""
         SELECT p.id FROM payouts p
-          JOIN LATERAL (SELECT first_sent_at, last_answer, last_sent_tip FROM payout_versions
+          JOIN LATERAL (SELECT coalesce(first_sent_at, created_at) AS first_sent_at, last_answer,
+                               last_sent_tip FROM payout_versions
                          WHERE payout_id = p.id ORDER BY version DESC LIMIT 1) v ON true
          WHERE p.status IN ('signed', 'broadcast')
            AND (v.first_sent_at < now() - make_interval(secs => %s)

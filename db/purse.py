@@ -116,6 +116,26 @@ def reserve(
         raise CoinsTaken(f"{cursor.rowcount} of {len(outpoints)} coins were free")
 
 
+def hold(cursor: Cursor, payout_id: int, outpoints: Sequence[tuple[str, int]]) -> None:
+    """Reserve coins that a payment in a block has spent; raises ``CoinsTaken`` unless each is free.
+
+    So the payment is watched, and its coins stay bound if a reorganisation takes it back.
+    """
+    if not outpoints:
+        return
+    cursor.execute(
+        "INSERT INTO reservations (txid, vout, payout_id)"
+        " SELECT c.txid, c.vout, %s FROM unnest(%s::text[], %s::int[]) o (txid, vout)"
+        "  JOIN coins c ON c.txid = o.txid AND c.vout = o.vout ON CONFLICT DO NOTHING",
+        (payout_id, [txid for txid, _ in outpoints], [vout for _, vout in outpoints]),
+    )
+    if cursor.rowcount != len(outpoints):
+        raise CoinsTaken(
+            f"{len(outpoints) - cursor.rowcount} of its {len(outpoints)} coins are reserved for "
+            "another payout: wait until that has failed"
+        )
+
+
 def release(cursor: Cursor, payout_id: int) -> None:
     """Let go of a payout's coins."""
     cursor.execute("DELETE FROM reservations WHERE payout_id = %s", (payout_id,))

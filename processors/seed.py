@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from processors.dogecoin.derivation import Keychain
+from processors.dogecoin.fees import DUST_HARD, unpayable
 from schemas.amounts import parse_amount, parse_share
 from schemas.records import Rules, Tier
 from schemas.rejections import Malformed
@@ -22,13 +23,16 @@ def keychain_of(settings: Settings) -> Keychain:
 def first_rules(settings: Settings, keychain: Keychain) -> Rules:
     """Version 1; raises ``SettingsError`` for an amount or a tier that cannot be read."""
     try:
+        minimum = parse_amount(settings.rules_withdrawal_minimum)
+        if minimum < DUST_HARD:
+            raise SettingsError(f"WALLET_RULES_WITHDRAWAL_MINIMUM: {unpayable(minimum)}")
         return Rules(
             version=1,
             network=settings.network,
             account_key=keychain.fingerprint,
             escrow_fee_basis_points=settings.rules_escrow_fee_basis_points,
             withdrawal_fee=parse_share(settings.rules_withdrawal_fee),
-            withdrawal_minimum=parse_amount(settings.rules_withdrawal_minimum),
+            withdrawal_minimum=minimum,
             withdrawal_maximum=parse_amount(settings.rules_withdrawal_maximum),
             deposit_minimum=parse_share(settings.rules_deposit_minimum),
             confirmations=_tiers(settings.rules_confirmations),

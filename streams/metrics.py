@@ -76,9 +76,26 @@ PAYOUTS: Final = Counter(
 PAYOUTS_OPEN: Final = Gauge(
     "wallet_payer_payouts_open", "Payouts that are not confirmed yet.", registry=registry
 )
+STRANDED: Final = Gauge(
+    "wallet_payer_withdrawals_stranded",
+    "Withdrawals under way in the ledger that no payout pays: the payer's tables were lost.",
+    registry=registry,
+)
 COINS_MISSING: Final = Gauge(
     "wallet_payer_coins_missing_doge",
     "What the hot wallet lacks to pay the withdrawals that wait.",
+    registry=registry,
+)
+
+ORDERS_LATE: Final = Gauge(
+    "wallet_relay_commands_late",
+    "Commands that were sent long ago and have no outcome, by outbox.",
+    ["outbox"],
+    registry=registry,
+)
+REFUSED: Final = Gauge(
+    "wallet_watcher_commands_refused",
+    "Commands that the ledger refused while the chain still says so.",
     registry=registry,
 )
 

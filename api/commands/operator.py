@@ -245,6 +245,8 @@ def send_any(
         raise click.UsageError(f"{kind} {'concerns no' if user else 'needs a'} --user")
     try:
         data = decode_data(asked, document.encode())
+        if isinstance(data, SetRules):
+            wording.require_payable(data)
     except Malformed as fault:
         raise click.ClickException(f"{fault.code.value}: {fault.detail}") from fault
     _send(asked, data, user=user, key=key, yes=yes, wait=wait, as_json=as_json)

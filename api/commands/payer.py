@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from typing import Any
 
 import click
@@ -11,21 +10,14 @@ import msgspec
 from click.core import Context, Parameter
 
 from api.commands.operating import Amount
-from db.engine import SchemaMismatchError, require_schema
-from db.payouts import opened
-from processors.dogecoin.derivation import AccountKeyUnusable
-from processors.dogecoin.fees import FeesImpossible
-from processors.seed import RulesOfAnotherAccount, keychain_of
+from api.commands.payer_desk import desk_of_payer, explained
+from api.commands.payer_stranded import adopt, give_up, restored, stranded
 from schemas.amounts import Koinu, format_amount
-from schemas.rejections import Malformed
 from schemas.settings import Settings
 from streams import logs
-from streams.node.client import Node, NodeFault, endpoint_of
 from streams.payer import housework, restoring
-from streams.payer.housework import Forecast, NotOrdered
-from streams.payer.office import BLOCKS_TO_WAIT, Desk, Limits
+from streams.payer.housework import Forecast
 from streams.payer.process import run_payer
-from streams.secrets import SecretFault
 
 
 class Kept(Amount):
@@ -38,17 +30,6 @@ class Kept(Amount):
             if str(value) in ("0", "0.0", "0.00000000")
             else super().convert(value, param, ctx)
         )
-
-
-#: What keeps the payer from starting, or an order from being given; each text says what to do.
-_FAULTS = (
-    AccountKeyUnusable,
-    FeesImpossible,
-    RulesOfAnotherAccount,
-    SchemaMismatchError,
-    SecretFault,
-    NotOrdered,
-)
 
 
 @click.group(invoke_without_command=True)
@@ -67,7 +48,7 @@ def command(ctx: click.Context, port: int | None) -> None:
     if port is not None:
         settings = msgspec.structs.replace(settings, payer_port=port)
     logs.configure("payer", settings.log_level)
-    with _explained():
+    with explained():
         run_payer(settings, announce=click.echo)
 
 
@@ -101,7 +82,7 @@ def consolidate(below: Koinu, inputs: int, at_any_rate: bool, dry_run: bool, yes
     A payment from few coins is smaller and so cheaper than one from many. The payer that runs
     signs and sends it; its fee is in the books once it is confirmed.
     """
-    with _desk() as (desk, rate):
+    with desk_of_payer() as (desk, rate):
         floor = desk.limits.policy.rate
         if rate > floor and not at_any_rate:
             raise click.ClickException(
@@ -130,12 +111,27 @@ def sweep(address: str, keep: Koinu, dry_run: bool, yes: bool) -> None:
     What withdrawals wait for stays too. The payer that runs signs and sends it; once it is
     confirmed, the books have the move (chain to cold) and the fee.
     """
-    with _desk() as (desk, rate):
+    with desk_of_payer() as (desk, rate):
 
         def order(dry: bool) -> Forecast:
             return housework.sweep(desk, address=address, keep=keep, rate=rate, dry_run=dry)
 
         _give(order(True), None if dry_run else order, yes=yes)
+
+
+@command.command("abandon")
+@click.argument("payout", type=click.IntRange(1))
+@_yes
+def abandon(payout: int, yes: bool) -> None:
+    """Give up PAYOUT, which was never signed (alarm not-signed); others pay its withdrawals.
+
+    Look first at what is stored for it, and at who could have written it.
+    """
+    if not yes:
+        click.confirm(f"Give payout {payout} up?", abort=True, err=True)
+    with desk_of_payer() as (desk, _):
+        housework.abandon(desk, payout)
+    click.echo(f"payout {payout} is given up")
 
 
 @command.command("watch-change")
@@ -144,39 +140,15 @@ def watch_change(count: int) -> None:
     """Watch the first COUNT change addresses again, after the chain's tables were lost.
 
     Deposit addresses come back from the log; those that change was paid to, from the key alone.
-    Do this before the watcher starts again from the birthday, and take more than were ever used:
-    one for each payment that was made.
+    Take more than were ever used: one for each payment that was made. Blocks that were followed
+    before that are read again by `wallet watcher --from-height`.
     """
-    with _desk() as (desk, _):
+    with desk_of_payer() as (desk, _):
         first, end = restoring.watch_change(desk, count)
     if first == end:
         click.echo(f"all of the first {count:,} are watched already")
     else:
         click.echo(f"change addresses {first:,} to {end - 1:,} are watched")
-
-
-@contextmanager
-def _desk() -> Iterator[tuple[Desk, int]]:
-    """A desk of the payer's role, and the rate of fees now."""
-    settings = Settings.from_environ()
-    settings.require("payer_database_url", "account_xpub")
-    with _explained(), closing(opened(settings.payer_database_url)) as connection:
-        require_schema(connection)
-        desk = Desk(
-            connection=connection, limits=Limits.of(settings), keychain=keychain_of(settings)
-        )
-        yield desk, desk.limits.policy.rate_for(_estimate(settings))
-
-
-def _estimate(settings: Settings) -> int | None:
-    if not settings.node_url:
-        return None
-    try:
-        with closing(Node(endpoint_of(settings))) as node:
-            return node.fee_rate(BLOCKS_TO_WAIT)
-    except NodeFault as fault:
-        click.echo(f"the node was not asked for its fees: {fault}", err=True)
-        return None
 
 
 def _give(forecast: Forecast, order: Callable[[bool], Forecast] | None, *, yes: bool) -> None:
@@ -201,12 +173,5 @@ def _told(forecast: Forecast) -> Iterator[str]:
     )
 
 
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Known faults in one line."""
-    try:
-        yield
-    except Malformed as fault:
-        raise click.ClickException(f"WALLET_FEE_*: {fault.detail}") from None
-    except _FAULTS as fault:
-        raise click.ClickException(str(fault)) from None
+for _one in (stranded, adopt, give_up, restored):
+    command.add_command(_one)

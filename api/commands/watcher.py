@@ -9,7 +9,7 @@ from db.engine import SchemaMismatchError
 from schemas.settings import Settings
 from streams import logs
 from streams.watcher.follower import ChainOfAnother
-from streams.watcher.process import resume, run_watcher
+from streams.watcher.process import CannotReadAgain, read_again, resume, run_watcher
 
 
 @click.command()
@@ -27,7 +27,14 @@ from streams.watcher.process import resume, run_watcher
     is_flag=True,
     help="Let a halted watcher go on, then end. It halts again while the reason stands.",
 )
-def command(port: int | None, genesis: str | None, resuming: bool) -> None:
+@click.option(
+    "--from-height",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Have the watcher that runs read its blocks from N on again, for scripts that were not "
+    "watched when it read them; tell how far it is, then end.",
+)
+def command(port: int | None, genesis: str | None, resuming: bool, from_height: int | None) -> None:
     """Follow the chain until SIGTERM: deposits, spends of our coins, reorganisations.
 
     One watcher follows; a second one waits, and takes over when the first ends. A reorganisation
@@ -42,7 +49,10 @@ def command(port: int | None, genesis: str | None, resuming: bool) -> None:
             reason = resume(settings)
             click.echo("It was not halted." if reason is None else f"It goes on; it had: {reason}")
             return
+        if from_height is not None:
+            read_again(settings, from_height, click.echo)
+            return
         logs.configure("watcher", settings.log_level)
         run_watcher(settings, genesis_hash=genesis, announce=click.echo)
-    except (ChainOfAnother, SchemaMismatchError) as error:
+    except (CannotReadAgain, ChainOfAnother, SchemaMismatchError) as error:
         raise click.ClickException(str(error)) from error

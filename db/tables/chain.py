@@ -39,9 +39,15 @@ chain_state = Table(
     zero("node_height"),
     # Why nothing is followed until an operator has looked.
     words("halted", nullable=True),
+    # When the watcher last looked at its node, to within seconds.
     moment("updated_at", server_default=func.now()),
+    # Where blocks are to be read again from, for scripts that were not watched when they were
+    # read, and the last one that was; none while nothing is.
+    big("rescan_from", nullable=True),
+    big("rescan_height", nullable=True),
     check("one_row", "singleton"),
-    *not_negative("birthday_height", "node_height"),
+    check("rescan_height_of_rescan", "rescan_height IS NULL OR rescan_from IS NOT NULL"),
+    *not_negative("birthday_height", "node_height", "rescan_from"),
 )
 
 blocks = Table(
@@ -190,10 +196,15 @@ def outbox_of(process: str) -> Table:
         moment("created_at", server_default=func.now()),
         # Delivered; sent again after a crash, which the key makes harmless.
         moment("sent_at", nullable=True),
+        # The ledger's, taken over once it is committed; a replay is none.
+        words("outcome", nullable=True),
         UniqueConstraint("user_id", "idempotency_key"),
         check("key_length", "length(idempotency_key) BETWEEN 1 AND 255"),
+        check("outcome_known", "outcome IN ('accepted', 'rejected')"),
     )
     Index(f"{name}_unsent", table.c.id, postgresql_where=text("sent_at IS NULL"))
+    Index(f"{name}_undecided", table.c.id, postgresql_where=text("outcome IS NULL"))
+    Index(f"{name}_refused", table.c.id, postgresql_where=text("outcome = 'rejected'"))
     # For what was sent lately, among all that ever was.
     Index(f"{name}_sent", table.c.sent_at, postgresql_where=text("sent_at IS NOT NULL"))
     return table

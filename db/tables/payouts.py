@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from db.tables.chain import outbox_of
 from db.tables.columns import (
+    big,
     check,
     integer,
     json,
@@ -155,6 +156,19 @@ Index(
 )
 Index("claims_of_payout", claims.c.payout_id)
 
+# Withdrawals that the ledger has as claimed or sent, and no payout pays: what became of them is
+# known to tables that were lost. None is paid by the payer itself.
+stranded = Table(
+    "stranded",
+    metadata,
+    uuid("withdrawal_id", primary_key=True),
+    # The node's when it was found, -1 while none is followed: what was lost can spend no coin that
+    # came later.
+    big("height"),
+    moment("found_at", server_default=func.now()),
+    check("height_known", "height >= -1"),
+)
+
 payer_outbox = outbox_of("payer")
 
 #: All of them, in the order in which they are made.
@@ -164,5 +178,6 @@ PAYOUTS: Final = (
     payout_versions,
     reservations,
     claims,
+    stranded,
     payer_outbox,
 )

@@ -44,6 +44,14 @@ CHANGE_BYTES: Final = 8 + 1 + 25
 FRAME_BYTES: Final = 4 + 4
 
 
+def unpayable(amount: int) -> str:
+    """Why no withdrawal of so few koinu can be paid."""
+    return (
+        f"a withdrawal of {format_amount(amount)} DOGE is under {format_amount(DUST_HARD)}, which "
+        "no node relays"
+    )
+
+
 class FeesImpossible(ValueError):
     """Settings of fees that contradict each other or the chain's own rules."""
 

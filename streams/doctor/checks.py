@@ -129,7 +129,7 @@ def _examined(
 
 def _onchain(settings: Settings, books: Snapshot, runner: _Runner) -> Iterator[Examined]:
     """The chain's side: what holds always, what holds at the tip, the books by it, and the node."""
-    played = settings.network != "main"
+    played = settings.network != "mainnet"
     closed = books.unreadable(("chain_state", "blocks"))
     where = None if closed else books.followed()
     idle = "nothing is followed on a chain" if where is None else None

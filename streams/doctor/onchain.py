@@ -37,6 +37,8 @@ def not_at_tip(where: Followed) -> str | None:
     if behind > BEHIND_MAX:
         halted = f", halted: {where.halted}" if where.halted else ""
         return f"the watcher is {behind} blocks behind the node{halted}"
+    if where.rescan_from is not None:
+        return f"the watcher reads the blocks from {where.rescan_from} on again"
     return None
 
 

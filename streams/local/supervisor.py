@@ -21,6 +21,8 @@ _READY_SECONDS: Final = 60.0
 #: With the servers' four seconds after it, Ctrl-C has an end within ten.
 _DRAIN_SECONDS: Final = 5.0
 _WATCH_SECONDS: Final = 0.3
+#: In what a process says of itself: it waits for an operator, and no waiting for it helps.
+_HALTED: Final = "halted: "
 
 #: What ends oftener than that in a minute has a fault that no further start will mend.
 _RESTARTS_MAX: Final = 5
@@ -87,7 +89,11 @@ class Service:
     def _ready_or_ended(self) -> bool:
         if not self.alive():
             raise DidNotStart(self.name, "it ended at once", self._log)
-        return answers(self.ready_url)
+        if answers(self.ready_url):
+            return True
+        if (reason := refusal(self.ready_url)) is not None and _HALTED in reason:
+            raise NotReady(self.name, reason)
+        return False
 
 
 class Supervisor:

@@ -9,12 +9,19 @@ from __future__ import annotations
 import re
 from decimal import Decimal, DecimalException
 from hashlib import sha256
+from struct import error as StructError  # noqa: N812 - an exception is named as one
 from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from processors.dogecoin.transactions import MONEY_MAX
+from processors.dogecoin.transactions import (
+    MONEY_MAX,
+    SEQUENCE_FINAL,
+    Input,
+    Output,
+    Transaction,
+)
 from schemas.amounts import DECIMALS
 
 #: 32 bytes in hex; what is compared with nothing is checked letter by letter where it is stored.
@@ -27,6 +34,10 @@ _HEX: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 class AmountUnreadable(ValueError):
     """A node's amount is no number of whole koinu that one output can hold."""
+
+
+class TransactionUnproven(ValueError):
+    """A node tells of a transaction what its txid does not bear out."""
 
 
 def koinu_of(text: str) -> int:
@@ -77,12 +88,23 @@ class OutputShape(_Shape, frozen=True, gc=False, rename={"script": "scriptPubKey
         return koinu_of(bytes(self.value).decode())
 
 
-class InputShape(_Shape, frozen=True, gc=False):
+class InputShape(_Shape, frozen=True, gc=False, rename={"script": "scriptSig"}):
     """The output that is spent; none in a coinbase."""
 
     txid: str = ""
     vout: int = -1
     coinbase: str | None = None
+    #: Read only where the transaction is one of ours: few are, and signatures are long.
+    script: msgspec.Raw = msgspec.Raw(b'{"hex":""}')
+    sequence: int = SEQUENCE_FINAL
+
+    @property
+    def whole(self) -> Input:
+        """With its script, as it is serialized; raises ``ValueError``."""
+        if self.coinbase is not None:
+            return Input("00" * 32, 2**32 - 1, bytes.fromhex(self.coinbase), self.sequence)
+        script = msgspec.json.decode(self.script, type=ScriptShape)
+        return Input(self.txid, self.vout, bytes.fromhex(script.hex), self.sequence)
 
 
 class TransactionShape(_Shape, frozen=True, gc=False):
@@ -91,11 +113,33 @@ class TransactionShape(_Shape, frozen=True, gc=False):
     txid: Hash
     vin: tuple[InputShape, ...]
     vout: tuple[OutputShape, ...]
+    version: int = 1
+    locktime: int = 0
 
     @property
     def coinbase(self) -> bool:
         """Whether it makes new coins."""
         return self.vin[0].coinbase is not None
+
+    def proven(self) -> Transaction:
+        """The transaction that its txid names: the bytes it decodes give that very hash.
+
+        So no amount and no script in it is the node's word alone. Raises ``TransactionUnproven``.
+        """
+        try:
+            whole = Transaction(
+                tuple(each.whole for each in self.vin),
+                tuple(Output(each.amount, bytes.fromhex(each.script.hex)) for each in self.vout),
+                # Written as unsigned by some nodes.
+                self.version - 2**32 if self.version >= 2**31 else self.version,
+                self.locktime,
+            )
+            txid = whole.txid
+        except (ValueError, StructError) as error:
+            raise TransactionUnproven(f"transaction {self.txid} is none: {error}") from error
+        if txid != self.txid:
+            raise TransactionUnproven(f"what is said of transaction {self.txid} is that of {txid}")
+        return whole
 
 
 class BlockShape(_Shape, frozen=True, gc=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from processors.dogecoin.fees import DUST_HARD, unpayable
 from schemas.amounts import Koinu, Share, format_amount, parse_share
 from schemas.commands import CommandType, ConfirmationTier, SetRules
 from schemas.envelope import decode_data
@@ -82,9 +83,20 @@ def applied(rules: Rules, asked: SetRules) -> Rules:
     )
 
 
+def require_payable(asked: SetRules) -> None:
+    """Raise ``Malformed`` for a least withdrawal that no node would relay.
+
+    Asked at the operators' door and not by the ledger: rules that the log has stay decidable, and
+    the same when it is replayed.
+    """
+    if asked.withdrawal_minimum < DUST_HARD:
+        raise Malformed(Rejection.BAD_NUMBER, unpayable(asked.withdrawal_minimum))
+
+
 def _read(document: bytes) -> SetRules:
     data = decode_data(CommandType.SET_RULES, document)
     assert isinstance(data, SetRules)
+    require_payable(data)
     return data
 
 

@@ -22,6 +22,9 @@ from streams.payer.office import Office
 log = logging.getLogger(__name__)
 
 _REWARD: Final = "reward of height"
+#: Read in one look, so that a fork of long ago keeps no payment waiting.
+_READ_MAX: Final = 500
+_SUBJECT: Final = "payouts under way"
 
 
 class Ancestry:
@@ -37,6 +40,8 @@ class Ancestry:
         #: Of active blocks that were read: who spends what is of interest.
         self._active: dict[str, dict[Outpoint, str]] = {}
         self._wanted: frozenset[Outpoint] = frozenset()
+        #: How many blocks may still be read in this look.
+        self._left = _READ_MAX
 
     def look(self, office: Office) -> frozenset[Outpoint]:
         """The coins adrift that never come back.
@@ -47,23 +52,28 @@ class Ancestry:
             adrift = tuple(store.adrift(cursor))
             tip = store.read_tip(cursor) if adrift else None
             if tip is None:
+                office.silence("coins-adrift", _SUBJECT)
                 self.buried = frozenset()
                 return self.buried
             if (adrift, tip.hash) == (self._adrift, self._tip):
                 return self.buried
-            lowest = tip.height - 2 * office.limits.burial_confirmations
+            # However long ago the fork was: the conflict may be mined at any time after it.
+            lowest = store.tip_before_adrift(cursor) - 2 * office.limits.burial_confirmations
             blocks = store.blocks_from_fork(cursor, lowest)
         office.alarm(
             "coins-adrift",
-            adrift[0][0],
-            f"{len(adrift)} coins of payouts under way lost their block in a reorganisation.",
+            _SUBJECT,
+            f"{len(adrift)} coins of payouts under way lost their block in a reorganisation, the "
+            f"first of transaction {adrift[0][0]}.",
         )
+        self._left = _READ_MAX
         try:
             self.buried = self._search(office, adrift, tip, blocks)
         except NodeFault as fault:
             log.warning("ancestors not looked at", extra={"cause": str(fault)})
             return self.buried & set(adrift)
-        self._adrift, self._tip = adrift, tip.hash
+        if self._left > 0:
+            self._adrift, self._tip = adrift, tip.hash
         return self.buried
 
     def _search(
@@ -71,7 +81,7 @@ class Ancestry:
     ) -> frozenset[Outpoint]:
         listed = list(blocks)
         self._stale = {
-            block.hash: self._stale.get(block.hash) or _inputs_of(office.node.block(block.hash))
+            block.hash: self._stale.get(block.hash) or _inputs_of(self._block(office, block))
             for block in listed
             if not block.active
         }
@@ -85,13 +95,20 @@ class Ancestry:
         for block in listed:
             if block.active and block.height <= deep:
                 if block.hash not in self._active:
-                    self._active[block.hash] = _spenders(office.node.block(block.hash), wanted)
+                    if self._left <= 0:
+                        # The rest is read in the next rounds.
+                        break
+                    self._active[block.hash] = _spenders(self._block(office, block), wanted)
                 winners |= self._active[block.hash]
         return frozenset(
             outpoint
             for outpoint, line in lines.items()
             if any(winners.get(o, txid) != txid for txid in line for o in spends[txid])
         )
+
+    def _block(self, office: Office, block: Block) -> BlockShape:
+        self._left -= 1
+        return office.node.block(block.hash)
 
 
 def _spent_by(block: BlockShape, each: TransactionShape) -> tuple[Outpoint, ...]:

@@ -31,8 +31,11 @@ _TOO_LOW: Final = f"{Verdict.REFUSED.value} ({Reason.FEE_TOO_LOW.value})"
 log = logging.getLogger(__name__)
 
 
-def replace(office: Office, ancestry: Ancestry) -> int:
-    """Store new versions where they are due; how many. They are signed and sent as the first."""
+def replace(office: Office, ancestry: Ancestry, unread: Collection[int] = ()) -> int:
+    """Store new versions where they are due; how many. They are signed and sent as the first.
+
+    None of the ``unread``: what spends their coins may be a version that is not known here.
+    """
     buried = ancestry.buried
     with office.work("look for what to replace") as cursor:
         tip = usable_tip(cursor)
@@ -40,7 +43,9 @@ def replace(office: Office, ancestry: Ancestry) -> int:
         due = [
             matter
             for matter in matters(cursor, store.open_payouts(cursor))
-            if tip is not None and _is_due(office, matter, late, buried, tip)
+            if tip is not None
+            and matter.payout.id not in unread
+            and _is_due(office, matter, late, buried, tip)
         ]
     if not due:
         return 0
@@ -55,9 +60,11 @@ def _is_due(
     buried: Collection[Outpoint],
     tip: Tip,
 ) -> bool:
-    """Whether the newest version is signed, and is late or can no longer confirm."""
+    """Whether the newest version is late or can no longer confirm, and one before may be out."""
     newest = matter.tries[-1] if matter.tries else None
-    if newest is None or not newest.signed:
+    if newest is None or not any(each.signed for each in matter.tries):
+        return False
+    if not newest.signed and matter.payout.id not in late:
         return False
     deep = depths(office, tip)
     match judge(matter.tries, matter.spends, matter.adrift, buried, deep):

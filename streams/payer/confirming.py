@@ -8,7 +8,7 @@ every signed version has ``conflict_confirmations``, or an ancestor of each is d
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple, assert_never
 
 from db import payouts as store
@@ -83,8 +83,11 @@ def depths(office: Office, tip: Tip) -> Depths:
     return Depths(tip.height, limits.confirmations, limits.conflict_confirmations)
 
 
-def follow(office: Office, ancestry: Ancestry) -> int:
-    """Judge every open payout, and act on it; how many came to an end."""
+def follow(office: Office, ancestry: Ancestry, unread: Collection[int] = ()) -> int:
+    """Judge every open payout, and act on it; how many came to an end.
+
+    None of the ``unread`` fails: what spends their coins could not be looked at.
+    """
     buried = ancestry.look(office)
     ended = 0
     with office.work("judge") as cursor:
@@ -97,6 +100,8 @@ def follow(office: Office, ancestry: Ancestry) -> int:
             judgement = judge(
                 matter.tries, matter.spends, matter.adrift, buried, depths(office, tip)
             )
+            if isinstance(judgement, Dead | Void) and matter.payout.id in unread:
+                continue
             ended += _act(cursor, matter, judgement)
             judged.append((matter, judgement))
     PAYOUTS_OPEN.set(len(open_payouts) - ended)

@@ -49,5 +49,6 @@ def tell_missing(office: Office, missing: int) -> None:
         "out-of-coins",
         "hot wallet",
         f"{format_amount(missing)} DOGE are missing in the hot wallet to pay the withdrawals that "
-        "wait; send them to an address of ours, and `wallet operator fund` or custody.",
+        f"wait; send them to {office.refill_address()}, which is ours and no user's, and book them "
+        "by `wallet operator move-custody` or `fund`.",
     )

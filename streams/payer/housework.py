@@ -16,7 +16,7 @@ from processors.dogecoin.building import Change, Template, build, join, to_cold
 from processors.dogecoin.selection import CannotPay, Coin, FeeTooHigh, NotEnough, TooLarge
 from schemas.addresses import check_address
 from schemas.amounts import format_amount
-from schemas.payouts import PayoutKind
+from schemas.payouts import PayoutKind, PayoutStatus
 from streams.payer.office import BEHIND_MAX, Desk, usable_tip
 from streams.payer.reserving import COINS_MAX, put_in
 
@@ -86,6 +86,20 @@ def sweep(desk: Desk, *, address: str, keep: int, rate: int, dry_run: bool) -> F
         return _as_much_as_fits(desk, cursor, purse, address, excess, change, rate)
 
     return _order(desk, PayoutKind.SWEEP, plan, rate, dry_run=dry_run, target=address)
+
+
+def abandon(desk: Desk, payout_id: int) -> None:
+    """Give up a payout of which nothing was ever signed; its withdrawals are paid by another one.
+
+    Raises ``NotOrdered`` for any other.
+    """
+    with desk.work("abandon") as cursor:
+        found = [each for each in store.open_payouts(cursor) if each.id == payout_id]
+        if not found:
+            raise NotOrdered(f"there is no open payout {payout_id}")
+        if found[0].status is not PayoutStatus.RESERVED:
+            raise NotOrdered(f"payout {payout_id} is signed, and may have been sent")
+        store.abandon(cursor, payout_id, "given up by an operator")
 
 
 def _as_much_as_fits(

@@ -54,7 +54,7 @@ class Paid(NamedTuple):
 
 
 class Threatened(NamedTuple):
-    """Coins were spent by a transaction that we did not sign for this payout."""
+    """Coins of the newest signed version were spent by a transaction that is none of ours."""
 
     txids: tuple[str, ...]
     confirmations: int
@@ -114,7 +114,8 @@ def judge(
     if all(each.inputs & dead for each in signed):
         winners = sorted({s.spender_txid for s in spends if s.outpoint in final})
         return Dead(f"conflict with {', '.join(winners)}" if winners else "an ancestor is dead")
-    if spends:
+    taken = {spend.outpoint for spend in spends}
+    if spends and signed[-1].inputs & taken:
         deepest = max(depths.confirmations(s.height) for s in spends)
         return Threatened(tuple(sorted({s.spender_txid for s in spends})), deepest)
     return Waiting()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,17 +17,18 @@ from processors.dogecoin.fees import FeePolicy
 from processors.dogecoin.networks import CHAINS
 from schemas.addresses import decode_address
 from schemas.settings import Settings
+from streams.alarms import Standing
 from streams.node.client import NodeFault
 from streams.payer.ports import Bell, Node, Signer
 
 log = logging.getLogger(__name__)
 
-#: An alarm that still stands is sounded again after so long.
-_ALARM_AGAIN_SECONDS: Final = 3600.0
 #: A payment is meant to be in one of so many blocks.
 BLOCKS_TO_WAIT: Final = 6
 #: Blocks that the watcher may be behind its node before its coins count as out of date.
 BEHIND_MAX: Final = 2
+#: The watcher says every ten seconds that it asked its node: what it said before is old news.
+SILENT_MAX_SECONDS: Final = 300
 
 #: Called at named steps, so that a test can end the process exactly there.
 Step = Callable[[str], None]
@@ -121,7 +121,8 @@ class Office(Desk):
     bell: Bell
     #: What the node's last answer had wrong with it, None if nothing.
     node_fault: str | None = None
-    _sounded: dict[tuple[str, str], float] = field(default_factory=dict)
+    alarms: Standing = field(init=False)
+    _refill: str | None = None
 
     def rate(self) -> int:
         """Koinu for 1,000 bytes, by the node's estimate where it has one."""
@@ -133,17 +134,26 @@ class Office(Desk):
             estimate = None
         return self.limits.policy.rate_for(estimate)
 
+    def refill_address(self) -> str:
+        """An address of ours that coins may be sent to and that is no user's: change of index 0."""
+        if self._refill is None:
+            with self.work("refill address") as cursor:
+                first = Change(self.keychain.address(CHANGE_CHAIN, 0), 0)
+                if self.next_change(cursor).derivation_index == 0:
+                    self.use_change(cursor, first)
+            self._refill = first.address
+        return self._refill
+
+    def __post_init__(self) -> None:
+        self.alarms = Standing(self.bell)
+
     def alarm(self, kind: str, subject: str, detail: str) -> None:
         """Tell operators, unless they were told of the same lately."""
-        now = time.monotonic()
-        told = self._sounded.get((kind, subject))
-        if told is None or now - told > _ALARM_AGAIN_SECONDS:
-            self._sounded[kind, subject] = now
-            self.bell.sound(kind, subject, detail)
+        self.alarms.sound(kind, subject, detail)
 
     def silence(self, kind: str, subject: str) -> None:
         """What was wrong is right: tell of it at once if it comes again."""
-        self._sounded.pop((kind, subject), None)
+        self.alarms.silence(kind, subject)
 
 
 def blindness(tip: Tip | None) -> str | None:
@@ -154,6 +164,8 @@ def blindness(tip: Tip | None) -> str | None:
         return f"the watcher is halted: {tip.halted}"
     if tip.node_height - tip.height > BEHIND_MAX:
         return f"the watcher is {tip.node_height - tip.height} blocks behind its node"
+    if tip.silent_seconds > SILENT_MAX_SECONDS:
+        return f"the watcher has had no answer of its node for {tip.silent_seconds} s"
     return None
 
 

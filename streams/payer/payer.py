@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from db.payouts import read_tip, survey
 from streams.metrics import PAYOUTS_OPEN
+from streams.payer.adopting import Recognition
 from streams.payer.ancestry import Ancestry
 from streams.payer.bumping import replace
 from streams.payer.burying import bury
@@ -21,6 +22,7 @@ from streams.payer.reserving import reserve_coins
 from streams.payer.sealing import seal
 from streams.payer.sending import send
 from streams.payer.settling import settle
+from streams.payer.stranding import Strandings
 from streams.payer.unconfirming import unconfirm
 
 
@@ -32,6 +34,8 @@ class Payer:
         self.office = office
         self._relay = relay
         self._ancestry = Ancestry()
+        self._recognition = Recognition()
+        self._strandings = Strandings()
         self._refusals = Refusals()
 
     def run_once(self) -> int:
@@ -46,11 +50,15 @@ class Payer:
         with office.connection.cursor() as cursor:
             found = survey(cursor)
         PAYOUTS_OPEN.set(found.open)
+        # Before anything is paid: what is under way elsewhere must not be paid again.
+        self._strandings.look(office)
         done = settle(office) if found.awaited else 0
+        unread: frozenset[int] = frozenset()
         if found.held:
             done += unconfirm(office)
         if found.open or done:
-            done += follow(office, ancestry)
+            unread = self._recognition.look(office)
+            done += follow(office, ancestry, unread)
         if found.held:
             done += bury(office)
         if found.pending:
@@ -58,7 +66,7 @@ class Payer:
         if found.to_pay or done:
             done += reserve_coins(office)
         if found.open or done:
-            done += replace(office, ancestry)
+            done += replace(office, ancestry, unread)
             done += seal(office)
             done += send(office)
         done += self._relay()

@@ -9,7 +9,9 @@ import resource
 import socket
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from db.chain_outboxes import PAYER_OUTBOX
@@ -24,9 +26,12 @@ from processors.dogecoin.signing import AccountSigner
 from processors.seed import keychain_of, require_same_account
 from schemas.settings import Settings
 from streams.alarms import Alarms
+from streams.node.answers import Answer
 from streams.node.client import Node, endpoint_of
+from streams.node.shapes import BlockShape
 from streams.outages import OUTAGES, Backoff, server_of
 from streams.outboxes import Relay
+from streams.overdue import Orders
 from streams.payer import ports
 from streams.payer.office import Limits, Office, Step
 from streams.payer.payer import Payer
@@ -38,6 +43,8 @@ log = logging.getLogger(__name__)
 _STANDBY: Final = "another payer pays; this one takes over when it ends"
 #: While there is something to do, or an outcome to wait for, rounds follow each other closely.
 _FIRST_WAIT_SECONDS: Final = 0.05
+#: A node answers in moments, or it is away.
+_HANGS_SECONDS: Final = 5.0
 _PR_SET_DUMPABLE: Final = 4
 #: Somebody else reserved a coin, or an operator's order came between: the next round sees it.
 _RIVALRY: Final = (*RIVALRY, CoinsTaken, ClaimsTaken)
@@ -52,6 +59,44 @@ def forbid_dumps() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+class Timed:
+    """A node whose calls are timed: one that is under way for long is told while it lasts."""
+
+    def __init__(self, node: ports.Node) -> None:
+        self._node = node
+        self._since: float | None = None
+
+    def send(self, raw: bytes) -> Answer:
+        """As the node."""
+        with self._call():
+            return self._node.send(raw)
+
+    def fee_rate(self, blocks: int) -> int | None:
+        """As the node."""
+        with self._call():
+            return self._node.fee_rate(blocks)
+
+    def block(self, block_hash: str) -> BlockShape:
+        """As the node."""
+        with self._call():
+            return self._node.block(block_hash)
+
+    def hangs(self) -> str | None:
+        """That a call has waited long for its answer, in words; may be asked by any thread."""
+        since = self._since
+        if since is None or (waited := time.monotonic() - since) < _HANGS_SECONDS:
+            return None
+        return f"node is away: it has not answered for {waited:.0f} s"
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None
 
 
 class Till:
@@ -71,6 +116,7 @@ class Till:
         self._step = step
         self._limits = Limits.of(settings)
         self._node = Node(endpoint_of(settings), timeout_seconds=settings.node_timeout_seconds)
+        self._timed = Timed(self._node)
         self._alarms = Alarms(settings, source=f"payer {socket.gethostname()}/{os.getpid()}")
         self._relay = Relay(settings, PAYER_OUTBOX, issuer="payer", step=step)
         self._stopping = threading.Event()
@@ -102,7 +148,7 @@ class Till:
 
     def fault(self) -> str | None:
         """What keeps withdrawals from being paid, or None."""
-        return self._fault
+        return self._timed.hangs() or self._fault
 
     def round(self) -> None:
         """One round, with every fault that a later one may find mended; then the wait after it."""
@@ -152,11 +198,17 @@ class Till:
             limits=self._limits,
             keychain=self._keychain,
             signer=self._signer,
-            node=self._node,
+            node=self._timed,
             bell=self._alarms,
             step=self._step,
         )
-        return Payer(office, relay=lambda: self._relay.run_once(connection))
+        late = Orders(self._settings, PAYER_OUTBOX, office.alarms)
+
+        def relay() -> int:
+            late.look(connection)
+            return self._relay.run_once(connection)
+
+        return Payer(office, relay=relay)
 
 
 def run_payer(

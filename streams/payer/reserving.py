@@ -20,6 +20,7 @@ from schemas.amounts import format_amount
 from schemas.payouts import PayoutKind
 from streams.metrics import PAYOUTS
 from streams.payer import templates
+from streams.payer.claiming import LOOK_MAX
 from streams.payer.funds import affordable, change_under_way, tell_missing
 from streams.payer.office import Desk, Office, usable_tip
 
@@ -46,7 +47,7 @@ def reserve_coins(office: Office) -> int:
     rate = office.rate()
     with office.work("reserve") as cursor:
         tip = usable_tip(cursor)
-        owed = to_pay(cursor, office.limits.withdrawals_max)
+        owed = to_pay(cursor, LOOK_MAX)
         if tip is None or not owed:
             return 0
         purse = office.purse(tip)
@@ -54,7 +55,8 @@ def reserve_coins(office: Office) -> int:
         late = change_under_way(cursor)
         change = office.next_change(cursor)
         coins = coins_of(cursor, purse)
-        paid, template, aside = _plan(office, coins, affordable(owed, total), change, rate)
+        chosen = affordable(owed, total)[: office.limits.withdrawals_max]
+        paid, template, aside = _plan(office, coins, chosen, change, rate)
         if template is not None:
             payout_id = store.insert_payout(cursor, PayoutKind.WITHDRAWALS)
             put_in(office, cursor, payout_id, template, change, purse)

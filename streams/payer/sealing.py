@@ -6,10 +6,11 @@ The signature is by RFC 6979: after a crash the same template gives the same byt
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from db import payouts as store
-from db.claims import Payee, payees
+from db.claims import Payee, payees, standings
+from db.engine import Cursor
 from db.payouts import Version
 from db.purse import held
 from processors.dogecoin.building import Purpose, Template
@@ -30,12 +31,52 @@ def seal(office: Office) -> int:
         waiting = [found[-1] for found in all_versions.values() if found[-1].raw is None]
         paid = {version.payout_id: payees(cursor, version.payout_id) for version in waiting}
         coins = held(cursor, [version.payout_id for version in waiting])
+        given_up = {
+            version.payout_id: fault
+            for version in waiting
+            if (fault := _fault_of(cursor, version, all_versions[version.payout_id]))
+        }
     signed = 0
     for version in waiting:
+        if version.payout_id in given_up:
+            _set_aside(office, version, all_versions[version.payout_id], given_up)
+            continue
         reserved = {(coin.txid, coin.vout) for coin in coins.get(version.payout_id, [])}
         kind = open_payouts[version.payout_id].kind
         signed += _seal(office, version, kind, paid[version.payout_id], reserved)
     return signed
+
+
+def _fault_of(cursor: Cursor, version: Version, versions: Sequence[Version]) -> str | None:
+    """Why a payout is not to be paid any more, None if it is: the ledger's own rows say it.
+
+    An operator may have failed a withdrawal after its coins were reserved. Of one that was sent
+    before, all but that is fine.
+    """
+    first = all(each.raw is None for each in versions)
+    for withdrawal_id, status in standings(cursor, version.payout_id):
+        if status == "FAILED" or (first and status != "PROCESSING"):
+            return f"withdrawal {withdrawal_id} is {status}"
+    return None
+
+
+def _set_aside(
+    office: Office, version: Version, versions: Sequence[Version], faults: Mapping[int, str]
+) -> None:
+    """Give up what was never signed, so that its other withdrawals are paid by another payout."""
+    fault = faults[version.payout_id]
+    subject = f"payout {version.payout_id}"
+    if all(each.raw is None for each in versions):
+        with office.work("abandon") as cursor:
+            store.abandon(cursor, version.payout_id, fault)
+        log.warning("abandoned", extra={"payout": version.payout_id, "cause": fault})
+        return
+    office.alarm(
+        "not-signed",
+        subject,
+        f"Version {version.version} of {subject} is not signed, since {fault}; an earlier one may "
+        "be out, and may pay it all the same.",
+    )
 
 
 def _seal(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from db import chain, chain_blocks
-from db.chain_blocks import Crediting, Payment, Receipt, Standing
+from db.chain_blocks import Coin, Crediting, Payment, Receipt, Spend, Spender, Standing
 from db.chain_outboxes import WATCHER_OUTBOX, enqueue
 from db.engine import Connection, Cursor
 from db.rules import read_rules
@@ -94,8 +94,39 @@ def book_block(
     return Booked(received, insufficient, credited, len(spends))
 
 
+class Late(NamedTuple):
+    """What a block brought that was not known to be ours when it was read."""
+
+    hash: str
+    height: int
+    coins: Sequence[Coin]
+    payments: Sequence[Payment]
+    spenders: Sequence[Spender]
+    spends: Sequence[Spend]
+
+
+def book_late(cursor: Cursor, blocks: Sequence[Late], *, maturity: int) -> Booked:
+    """Put in what was found in blocks of our chain when they were read again, lowest first.
+
+    Within one transaction, so that no coin is ever seen without what has spent it since.
+    """
+    rules = read_rules(cursor)
+    received = insufficient = 0
+    for late in blocks:
+        chain_blocks.place_coins(cursor, late.hash, late.height, late.coins)
+    for late in blocks:
+        chain_blocks.place_spends(cursor, late.hash, late.height, late.spenders, late.spends)
+        fresh = _receive(cursor, late, late.payments, rules, maturity)
+        received, insufficient = received + fresh[0], insufficient + fresh[1]
+    return Booked(received, insufficient, spent=sum(len(late.spends) for late in blocks))
+
+
 def _receive(
-    cursor: Cursor, block: BlockShape, payments: Sequence[Payment], rules: Rules, maturity: int
+    cursor: Cursor,
+    block: BlockShape | Late,
+    payments: Sequence[Payment],
+    rules: Rules,
+    maturity: int,
 ) -> tuple[int, int]:
     """Place the receipts and say so; how many there are, and how many of them are too small."""
     if not payments:

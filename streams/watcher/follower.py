@@ -17,20 +17,22 @@ from typing import Final, assert_never
 
 from db import chain as book
 from db.chain_blocks import CONTRADICTED
-from db.chain_outboxes import WATCHER_OUTBOX
+from db.chain_outboxes import WATCHER_OUTBOX, refused_receipts
 from db.engine import Connection, connect, require_schema
 from processors.dogecoin.following import Extend, Halt, Place, Rest, Undo, Wait
 from processors.dogecoin.networks import CHAINS, expected_genesis
 from schemas.amounts import format_amount
 from schemas.settings import Settings
 from streams import metrics
-from streams.alarms import Alarms
+from streams.alarms import Alarms, Standing
 from streams.garbage import collected_seldom
 from streams.kafka.config import KafkaUnavailable
 from streams.node.client import Endpoint, Node, NodeAway, NodeFault, endpoint_of
 from streams.outages import OUTAGES, Backoff, server_of
 from streams.outboxes import Relay
+from streams.overdue import Orders
 from streams.watcher import booking, ports
+from streams.watcher.again import Again
 from streams.watcher.look import Followed, Misfits, next_step, sight_of
 from streams.watcher.progress import Progress
 
@@ -45,6 +47,11 @@ _STANDBY: Final = "another watcher follows the chain; this one takes over when i
 _UNUSABLE: Final = "node-unusable"
 _NOT_FOLLOWED: Final = "node-not-followed"
 _SECOND_NODE: Final = "second-node"
+_REFUSED: Final = "deposit-refused"
+_NODE_AWAY: Final = "node-away"
+_HALTED: Final = "deep-reorganisation"
+#: A node may be started anew without a word.
+_AWAY_SECONDS: Final = 60.0
 
 Step = Callable[[str], None]
 
@@ -80,11 +87,14 @@ class Watcher:
             self._second = Node(other, timeout_seconds=timeout)
         source = f"watcher {socket.gethostname()}/{os.getpid()}"
         self._bell = bell or Alarms(settings, source=source)
+        self._alarms = Standing(self._bell)
+        self._orders = Orders(settings, WATCHER_OUTBOX, self._alarms)
         self._relay = relay or Relay(settings, WATCHER_OUTBOX, issuer="watcher", step=step)
         self._stopping = threading.Event()
         self._backoff = Backoff()
         self._progress = Progress()
         self._misfits = Misfits()
+        self._again = Again(self._chain.coinbase_maturity)
         self._connection: Connection | None = None
         self._leading = False
         self._fault: str | None = _STARTING
@@ -93,8 +103,8 @@ class Watcher:
         self._relay_backoff = Backoff(0.5, 10.0)
         self._relay_at = 0.0
         self._second_fault: str | None = None
-        #: What an alarm was last sounded for, by its kind.
-        self._alarmed: dict[str, str] = {}
+        #: When the node was first asked in vain, of the times since it last answered.
+        self._away_since: float | None = None
 
     # ------------------------------------------------------------------ the loop
 
@@ -131,7 +141,7 @@ class Watcher:
         try:
             done = self.run_once()
         except NodeAway as away:
-            self._sit_out(f"node is away: {away}")
+            self._is_away(f"node is away: {away}")
         except NodeFault as fault:
             self._alarm(_UNUSABLE, f"the node cannot be followed: {fault}")
             self._sit_out(str(fault))
@@ -160,10 +170,17 @@ class Watcher:
         metrics.STUCK.set(0 if fault is None else 1)
 
     def _alarm(self, kind: str, detail: str) -> None:
-        """Sound it once, until all is well again."""
-        if self._alarmed.get(kind) != detail:
-            self._alarmed[kind] = detail
-            self._bell.sound(kind, self._settings.network, detail)
+        """Sound it, and again only while it stands for long or after all was well."""
+        self._alarms.sound(kind, self._settings.network, detail)
+
+    def _is_away(self, fault: str) -> None:
+        """The node does not answer: an alarm once that lasts."""
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+        if now - self._away_since >= _AWAY_SECONDS:
+            self._alarm(_NODE_AWAY, fault)
+        self._sit_out(fault)
 
     # ------------------------------------------------------------------ one look
 
@@ -176,14 +193,18 @@ class Watcher:
         if connection is None:
             self._set_fault(_STANDBY)
             return 0
+        self._look_at_orders(connection)
         self._relay_waiting(connection)
         with connection.transaction(), connection.cursor() as cursor:
             state = book.read_state(cursor)
             if state is not None and state.halted:
+                # Another start of a halted watcher must not be silent about it.
+                self._alarm(_HALTED, f"nothing is followed any more: {state.halted}")
                 self._set_fault(f"halted: {state.halted}; `wallet watcher --resume` goes on")
                 return 0
             tip = book.tip(cursor)
         sight = sight_of(self._node)
+        self._away_since = None
         birthday = self._settings.birthday_height if state is None else state.birthday_height
         if state is not None and state.genesis_hash != self._genesis_hash:
             raise ChainOfAnother(
@@ -219,6 +240,8 @@ class Watcher:
                 return self._halt(connection, step.reason)
             case _:
                 assert_never(step)
+        if state is not None and state.rescan_from is not None:
+            done += self._again.step(connection, self._node, state)
         self._settle(connection)
         return done
 
@@ -253,7 +276,7 @@ class Watcher:
     def _halt(self, connection: Connection, reason: str) -> int:
         with connection.transaction(), connection.cursor() as cursor:
             book.halt(cursor, reason)
-        self._alarm("deep-reorganisation", f"nothing is followed any more: {reason}")
+        self._alarm(_HALTED, f"nothing is followed any more: {reason}")
         self._set_fault(f"halted: {reason}")
         return 0
 
@@ -324,8 +347,8 @@ class Watcher:
             metrics.TIP_HEIGHT.set(tip[0])
             self._credit_agreed(connection, tip[0])
         self._relay_waiting(connection)
-        for kind in (_UNUSABLE, _NOT_FOLLOWED):
-            self._alarmed.pop(kind, None)
+        for kind in (_UNUSABLE, _NOT_FOLLOWED, _NODE_AWAY, _HALTED):
+            self._alarms.silence(kind, self._settings.network)
         self._set_fault(None)
 
     # ------------------------------------------------------------------ crediting by two nodes
@@ -347,7 +370,7 @@ class Watcher:
             self._alarm(_SECOND_NODE, self._second_fault)
             return
         self._second_fault = None
-        self._alarmed.pop(_SECOND_NODE, None)
+        self._alarms.silence(_SECOND_NODE, self._settings.network)
         metrics.RECEIPTS.labels("credited").inc(credited)
         if waiting:
             log.warning("the second node does not agree yet", extra={"blocks": waiting})
@@ -368,6 +391,23 @@ class Watcher:
         else:
             self._relay_fault = None
             self._relay_backoff.reset()
+
+    def _look_at_orders(self, connection: Connection) -> None:
+        """What became of the commands: lost ones are sent again, refused ones told until they are
+        settled."""
+        if not self._orders.look(connection):
+            return
+        with connection.transaction(), connection.cursor() as cursor:
+            refused = refused_receipts(cursor)
+        metrics.REFUSED.set(len(refused))
+        self._alarms.keep(_REFUSED, {each.idempotency_key for each in refused})
+        for each in refused:
+            self._alarms.sound(
+                _REFUSED,
+                each.idempotency_key,
+                f"The ledger refused {each.type} ({each.code}), under the key "
+                f"{each.idempotency_key}: it says otherwise of the deposit than the chain.",
+            )
 
     # ------------------------------------------------------------------ health
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from typing import Final
 
 from db import chain
 from db.engine import connect, require_schema
 from schemas.settings import Settings
 from streams.probe import run_with_probe
 from streams.watcher.follower import Watcher
+
+_LOOK_SECONDS: Final = 1.0
 
 
 def run_watcher(
@@ -26,6 +30,41 @@ def run_watcher(
     settings.require("watcher_database_url", "kafka", "node_url")
     watcher = Watcher(settings, genesis_hash=genesis_hash, step=step)
     run_with_probe(watcher, "watcher", settings.watcher_host, settings.watcher_port, announce)
+
+
+class CannotReadAgain(Exception):
+    """Blocks cannot be read again now; the text says why."""
+
+
+def read_again(settings: Settings, height: int, tell: Callable[[str], None]) -> None:
+    """Have the watcher that runs read blocks from a height on again, and tell how far it is.
+
+    Raises ``CannotReadAgain`` where none runs, or it is halted: it is done once one follows.
+    """
+    settings.require("watcher_database_url")
+    with connect(
+        settings.watcher_database_url, application_name="wallet-operator", autocommit=True
+    ) as connection:
+        require_schema(connection)
+        with connection.transaction(), connection.cursor() as cursor:
+            if chain.read_state(cursor) is None:
+                raise CannotReadAgain("no block was followed yet: there is nothing to read again")
+            chain.ask_rescan(cursor, height)
+        while True:
+            with connection.transaction(), connection.cursor() as cursor:
+                state, tip = chain.read_state(cursor), chain.tip(cursor)
+            if state is None or state.rescan_from is None:
+                tell("all was read again, and what was found is booked")
+                return
+            if state.halted is not None:
+                raise CannotReadAgain(
+                    f"the watcher is halted: {state.halted}; blocks are read again once it goes on"
+                )
+            if not chain.is_led(connection):
+                raise CannotReadAgain("no watcher follows: blocks are read again once one does")
+            if state.rescan_height is not None and tip is not None:
+                tell(f"block {state.rescan_height} of {tip[0]}")
+            time.sleep(_LOOK_SECONDS)
 
 
 def resume(settings: Settings) -> str | None:

@@ -17,8 +17,11 @@ _EVERY_SECONDS: Final = 5.0
 class Progress:
     """Counts blocks while there are many to take."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, words: str = "catching up"
+    ) -> None:
         self._clock = clock
+        self._words = words
         self._height = 0
         self._target = 0
         self._started: tuple[float, int] | None = None
@@ -33,11 +36,11 @@ class Progress:
             return
         if self._started is None:
             self._started, self._told = (now, height), now
-            log.info("catching up", extra={"height": height, "of": target})
+            log.info(self._words, extra={"height": height, "of": target})
             return
         if now - self._told >= _EVERY_SECONDS:
             self._told = now
-            log.info("catching up", extra=self.state())
+            log.info(self._words, extra=self.state())
 
     def at_tip(self, height: int) -> None:
         """There is nothing more to take."""
@@ -69,5 +72,5 @@ class Progress:
 
     def _finish(self, now: float) -> None:
         if self._started is not None:
-            log.info("caught up", extra=self.state())
+            log.info(f"{self._words}: done", extra=self.state())
             self._started = None

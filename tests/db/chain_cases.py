@@ -21,6 +21,7 @@ CHECKS: Final = (
         for table, name in (
             ("chain_state", "birthday_height"),
             ("chain_state", "node_height"),
+            ("chain_state", "rescan_from"),
             ("blocks", "height"),
             ("watched_scripts", "derivation_index"),
             ("coins", "vout"),
@@ -82,6 +83,18 @@ CHECKS: Final = (
         "receipts_credited_is_sufficient",
         "receipts",
         {"credited": True, "creditings": 1, "sufficient": False},
+    ),
+    case(
+        "what was read again belongs to a reading",
+        "chain_state_rescan_height_of_rescan",
+        "chain_state",
+        {"rescan_height": 3},
+    ),
+    case(
+        "an order of the watcher's has one of two outcomes",
+        "watcher_outbox_outcome_known",
+        "watcher_outbox",
+        {"outcome": "maybe"},
     ),
     case(
         "a key of the watcher's is not empty",

@@ -124,6 +124,13 @@ CHECKS: Final[tuple[Case, ...]] = (
     case(
         "a claim is paid once it is accepted", "claims_paid_if_accepted", "claims", {"payout_id": 1}
     ),
+    case("a tip is a height, or none", "stranded_height_known", "stranded", {"height": -2}),
+    case(
+        "an order of the payer's has one of two outcomes",
+        "payer_outbox_outcome_known",
+        "payer_outbox",
+        {"outcome": "maybe"},
+    ),
     case(
         "the payer's key is not empty",
         "payer_outbox_key_length",
@@ -144,6 +151,7 @@ UNIQUE: Final[tuple[Case, ...]] = (
     ),
     case("a coin is in one payout", "reservations_pkey", "reservations", {}, {"payout_id": 2}),
     case("a withdrawal has one claim", "claims_pkey", "claims", {}, {"user_id": place(9)}),
+    case("a withdrawal is stranded once", "stranded_pkey", "stranded", {}, {"height": 7}),
     case(
         "a command of the payer is one row",
         "payer_outbox_pkey",

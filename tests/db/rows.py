@@ -214,6 +214,7 @@ PAYOUT_ROWS: Final[_Rows] = {
         "amount": 5,
         "destination_address": "nAddress2",
     },
+    "stranded": {"withdrawal_id": place(3), "height": 100},
     "payer_outbox": {
         "user_id": BUYER,
         "type": "claim_withdrawal",

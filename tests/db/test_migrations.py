@@ -149,3 +149,8 @@ def test_a_service_refuses_a_database_of_another_release(empty: Database) -> Non
         pytest.raises(SchemaMismatchError, match="at migration 0000"),
     ):
         require_schema(connection)
+
+
+def test_a_server_that_refuses_is_told_as_by_every_other_connection() -> None:
+    with pytest.raises(psycopg.OperationalError, match="refused"):
+        migrate.upgrade("postgresql://wallet_owner:x@127.0.0.1:1/wallet")

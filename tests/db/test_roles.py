@@ -60,7 +60,8 @@ RIGHTS: Final[Mapping[str, Rights]] = {
         - {"outbox", "batches", "batch_slices", "address_counters", "network_fees"}
     ),
     "watcher": Rights(
-        reads=_CHAIN | {"deposit_addresses", "address_counters", "deposits", "rules", "rules_head"},
+        reads=_CHAIN
+        | {"deposit_addresses", "address_counters", "deposits", "rules", "rules_head", "commands"},
         adds=_CHAIN,
         changes={
             "chain_state": None,
@@ -68,7 +69,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
             "coins": None,
             "spenders": None,
             "receipts": None,
-            "watcher_outbox": ("sent_at",),
+            "watcher_outbox": ("sent_at", "outcome"),
         },
         deletes=frozenset({"spends"}),
     ),
@@ -81,7 +82,8 @@ RIGHTS: Final[Mapping[str, Rights]] = {
             "payouts": None,
             "payout_versions": None,
             "claims": None,
-            "payer_outbox": ("sent_at",),
+            "stranded": ("height",),
+            "payer_outbox": ("sent_at", "outcome"),
         },
         deletes=frozenset({"reservations"}),
     ),

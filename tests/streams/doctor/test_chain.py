@@ -176,6 +176,17 @@ DAMAGES: Final = {
         f"UPDATE spends SET spender_txid = repeat('2', 64) WHERE spender_txid = {_LAST_SPENDER}",
         also="books and coins, spends",
     ),
+    "a coin that is spent and says it is not": _case(
+        "spends",
+        "but the coin says unspent",
+        "UPDATE coins SET spent_height = NULL WHERE (txid, vout) IN (SELECT txid, vout FROM spends"
+        f" WHERE spender_txid = {_LAST_SPENDER} LIMIT 1)",
+    ),
+    "a coin that says it is spent and is not": _case(
+        "spends",
+        "but nothing spends it",
+        f"UPDATE coins SET spent_height = 7 WHERE txid = {_RECEIPT}",
+    ),
     "a spender in a block that was left": _case(
         "spends",
         "is not in the chain's block there",
@@ -228,6 +239,7 @@ DAMAGES: Final = {
         "versions",
         "but the payout's withdrawals are none",
         f"DELETE FROM claims WHERE withdrawal_id = {_SENT}",
+        also="payouts",
     ),
     "a withdrawal paid elsewhere": _case(
         "versions",
@@ -418,7 +430,7 @@ def test_what_was_booked_by_hand_on_a_test_network_is_told_and_no_fault(world: W
 
 def test_capital_without_coins_is_found_where_coins_are_worth_something(world: World) -> None:
     world.till.do(Fund(amount=doge(250)), HOUSE)
-    found = found_in(report_on(world.database, network="main", account_xpub=""))
+    found = found_in(report_on(world.database, network="mainnet", account_xpub=""))
     (told,) = found["books and coins"]
     assert "250.00000000 DOGE of the books are without coins" in told
     assert "booked by hand 250.00000000" in told

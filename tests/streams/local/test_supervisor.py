@@ -165,3 +165,13 @@ def test_a_pid_used_again_is_not_taken_for_ours(tmp_path: Path) -> None:
     assert recorded(pid_file) is not None
     pid_file.write_text(f"{os.getpid()} 12345.00\n")
     assert recorded(pid_file) is None
+
+
+def test_what_waits_for_an_operator_is_not_waited_for(watched: Watched, tmp_path: Path) -> None:
+    halted = service(tmp_path, HALTED.replace("a partition is halted", "halted: a deep fork"))
+    started = time.monotonic()
+    watched.supervisor.start(halted)
+    assert time.monotonic() - started < supervisor._READY_SECONDS / 4
+    assert watched.notes == ["the worker runs, but is not ready: halted: a deep fork"]
+    watched.watch()
+    assert halted.alive()

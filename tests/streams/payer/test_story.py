@@ -37,6 +37,8 @@ def test_the_story_of_a_withdrawal_is_told_in_order(
         "spent by",
         "confirm_withdrawal: accepted",
         "WITHDRAWAL pending debit 10.00000000",
+        # The house's half of what was booked.
+        "WITHDRAWAL chain credit 10.00000000",
     ):
         assert part in text, text
     plain = CliRunner().invoke(command, ["show", withdrawal])

@@ -16,6 +16,7 @@ from schemas.amounts import KOINU_PER_DOGE
 from streams.local.process import free_port
 from streams.node.client import Endpoint, Node, NodeAway, NodeUnusable
 from streams.node.shapes import BlockShape, ChainShape, HeaderShape
+from streams.watcher import follower
 from streams.watcher.follower import ChainOfAnother, Watcher
 from tests.streams.watcher.lookout import Lookout, running
 from tests.support.eventually import eventually
@@ -99,6 +100,36 @@ def test_a_node_that_is_killed_is_waited_for(our_lookout: Lookout, node: OurNode
     os.kill(node.pid, signal.SIGKILL)
     with pytest.raises(NodeAway):
         watcher.run_once()
+
+
+def test_a_node_that_stays_away_is_an_alarm_and_a_short_absence_is_none(
+    our_lookout: Lookout, node: OurNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.mine()
+    watcher = our_lookout.watcher()
+    our_lookout.settle(watcher)
+    node.fault(times=0, kind="overload")
+    assert watcher._run_guarded() == 0
+    assert our_lookout.desk.alarms == []
+    monkeypatch.setattr(follower, "_AWAY_SECONDS", 0.0)
+    assert [watcher._run_guarded() for _ in range(2)] == [0, 0]
+    assert our_lookout.desk.alarms == ["node-away"]
+    node.call("wallet_behave")
+    our_lookout.settle(watcher)
+    node.fault(times=0, kind="overload")
+    watcher._run_guarded()
+    assert our_lookout.desk.alarms == ["node-away", "node-away"]
+
+
+def test_a_halted_watcher_that_starts_again_says_so(our_lookout: Lookout, node: OurNode) -> None:
+    node.mine()
+    our_lookout.settle(our_lookout.watcher())
+    with connect(our_lookout.database.watcher_url, application_name="test") as connection:
+        connection.execute("UPDATE chain_state SET halted = 'a deep fork'")
+    our_lookout.watchers[-1].close()
+    watcher = our_lookout.watcher()
+    assert [watcher.run_once(), watcher.run_once()] == [0, 0]
+    assert our_lookout.desk.alarms == ["deep-reorganisation"]
 
 
 def _liar(lookout: Lookout, node: OurNode) -> tuple[Liar, Watcher]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
+from db.engine import connect
 from processors.dogecoin.scripts import p2pkh_script, script_of_address
 from processors.dogecoin.transactions import Input, Output, Transaction
 from schemas.amounts import KOINU_PER_DOGE
+from streams import metrics, overdue
+from tests.db.rows import insert
 from tests.streams.watcher.lookout import Lookout, user_of
 from tests.support.nodes import NETWORK, OurNode
 
@@ -196,3 +201,39 @@ def test_a_start_at_a_birthday_looks_at_nothing_older(lookout: Lookout) -> None:
     lookout.settle(watcher)
     assert [r.amount for r in lookout.receipts().values()] == [6 * DOGE]
     assert lookout.rows("SELECT min(height) FROM blocks") == [(birthday,)]
+
+
+def test_a_deposit_that_the_ledger_refused_is_told_until_it_is_settled(
+    our_lookout: Lookout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overdue, "_EVERY_SECONDS", 0.0)
+    lookout = our_lookout
+    address = lookout.assign(1)
+    watcher = lookout.watcher()
+    lookout.node.fund(address, 5 * DOGE)
+    lookout.node.mine(3)
+    lookout.settle(watcher)
+    (key,) = lookout.keys("process_deposit")
+    _, txid, vout, _ = key.split(":")
+    with connect(lookout.database.owner_url, application_name="test") as ledger:
+        ledger.execute("UPDATE watcher_outbox SET sent_at = now()")
+        insert(
+            ledger,
+            "commands",
+            {
+                "topic": 2,
+                "user_id": user_of(1),
+                "type": "process_deposit",
+                "idempotency_key": key,
+                "outcome": "rejected",
+                "code": "balance_overflow",
+            },
+        )
+    lookout.settle(watcher)
+    lookout.settle(watcher)
+    assert (lookout.desk.alarms, lookout.desk.subjects) == (["deposit-refused"], [key])
+    assert metrics.REFUSED._value.get() == 1
+    with connect(lookout.database.owner_url, application_name="test") as ledger:
+        insert(ledger, "deposits", {"txid": txid, "vout": int(vout), "user_id": user_of(1)})
+    lookout.settle(watcher)
+    assert metrics.REFUSED._value.get() == 0
