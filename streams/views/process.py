@@ -135,6 +135,7 @@ class Views:
 
     async def _write_on(self, stop: asyncio.Event) -> None:
         """Write from time to time, and once more in the end; not while the group is rearranged."""
+        self._beat = time.monotonic()
         while not stop.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _WRITE_SECONDS)
@@ -225,8 +226,8 @@ async def _hurry(stop: asyncio.Event) -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """Make the topic of what is kept; raises ``KafkaUnavailable``, and ``SettingsError`` where a
-    topic is missing or has another number of partitions."""
+    """Make what is missing of the topics that are read and written; raises ``KafkaUnavailable``,
+    and ``SettingsError`` where one has another number of partitions."""
     needed = [topic for topic in TOPICS if topic.name in (EVENTS, ALERTS)]
     Admin(settings).create_topics([*needed, VIEWS_STATE])
 
@@ -251,8 +252,10 @@ def run_views(settings: Settings, *, announce: Callable[[str], None]) -> None:
     """Run a member until SIGTERM or SIGINT; raises ``ViewsFailed`` and ``SettingsError``."""
     settings.require("kafka")
     prepare(settings)
-    for name in ("faust", "mode", "aiokafka"):
+    for name in ("faust", "mode"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It repeats each failed connection; our own clients tell an outage, and seldom.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     asyncio.run(_serve(settings, announce))
 
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ import msgspec
 
 from schemas.publications import Alert
 from schemas.settings import Settings
+from schemas.times import format_time
 from schemas.topics import ALERTS, EVENTS, topic_name
 from streams.kafka.config import partition_of
 from streams.kafka.produce import Outgoing, Producer, TransactionalProducer
@@ -97,7 +98,7 @@ def counts(flows: Any) -> dict[str, int]:
 
 
 @contextmanager
-def viewing(settings: Settings, *, stop: bool = True) -> Iterator[Member]:
+def viewing(settings: Settings) -> Iterator[Member]:
     """A member in a thread."""
     prepare(settings)
     port = free_port()
@@ -161,8 +162,6 @@ def event(
     **result: object,
 ) -> Record:
     """An event of the wallet's, as far as the views read it."""
-    from schemas.times import format_time
-
     data: dict[str, object] = {"code": code} if code else {"result": result}
     if not code and kind != "command.replayed":
         data["balance"] = {
@@ -231,6 +230,3 @@ def alerts(settings: Settings) -> list[Alert]:
 def told(settings: Settings, kind: str) -> list[tuple[str, str]]:
     """Subject and state of each record of a rule, in order."""
     return [(each.subject, str(each.state)) for each in alerts(settings) if each.kind == kind]
-
-
-Wait = Callable[[], bool]

@@ -46,7 +46,7 @@ def follow_a_block_with_a_coin(database: Database, account: str, koinu: int) -> 
         connection.execute("SET session_replication_role = replica")
         for statement, values in (
             (
-                "INSERT INTO blocks (hash, height, previous, active, time)"
+                "INSERT INTO blocks (hash, height, previous_hash, active, time)"
                 " VALUES (%s, 7, %s, true, now())",
                 (HASH, HASH),
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ from schemas.times import format_time
 from schemas.topics import VIEWS_STATE, topic_name
 from streams import metrics
 from streams.kafka.admin import Admin, create_topics
-from streams.views.facts import MINUTE_MS
+from streams.views.facts import MINUTE_MS, milliseconds
 from streams.views.process import ViewsFailed, prepare, rebuild
 from tests.conftest import Database
 from tests.streams.views import stage
@@ -306,17 +307,11 @@ def of_the_views(member: stage.Member) -> dict[tuple[int, str], str]:
     """The same from the views, without what moves nothing in the ledger."""
     moving = {name for name, _, _ in MOVED.values()} | {"sale.credited"}
     return {
-        (int(_milliseconds(row["minute"]) // MINUTE_MS), kind): total["amount"]
+        (milliseconds(datetime.fromisoformat(row["minute"])) // MINUTE_MS, kind): total["amount"]
         for row in member.get("/flows?minutes=1440")["minutes"]
         for kind, total in row["flows"].items()
         if kind in moving and total["amount"] != "0.00000000"
     }
-
-
-def _milliseconds(text: str) -> int:
-    from datetime import datetime
-
-    return int(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 def test_views_equal_a_recomputation_from_the_ledger(
