@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import stat
-import subprocess
-import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from streams.local.process import free_port, recorded, wait_until
+from streams.local.process import recorded, wait_until
+from tests.support.upped import Wallet, bridged, unpacked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-START_SECONDS: Final = 120
 STOP_SECONDS: Final = 10
 SERVICES_AND_SERVERS: Final = (
     *("worker", "api", "watcher", "payer", "bridge", "views"),
@@ -32,53 +27,11 @@ SERVICES_AND_SERVERS: Final = (
 )
 
 
-class Wallet:
-    """The command line in a folder of its own."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self._options = [
-            f"--api-port={free_port()}",
-            f"--broker-port={free_port()}",
-            f"--database-port={free_port()}",
-            f"--node-port={free_port()}",
-            f"--aws-port={free_port()}",
-        ]
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run ``wallet`` to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "api.cli", *arguments],
-            env={**os.environ, "WALLET_HOME": str(self.home), "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=START_SECONDS,
-        )
-
-    def up(self) -> dict[str, Any]:
-        """Start it in the background; what ``endpoints.json`` says."""
-        done = self.run("up", "--detach", *self._options)
-        assert done.returncode == 0, done.stdout + done.stderr
-        found: dict[str, Any] = json.loads((self.home / "endpoints.json").read_text())
-        return found
-
-    def process(self, name: str) -> int:
-        """The pid of one of its processes."""
-        process = recorded(self.home / "run" / f"{name}.pid")
-        assert process is not None, f"{name} does not run"
-        return process.pid
-
-
 @pytest.fixture
 def wallet() -> Iterator[Wallet]:
     """Nothing runs yet; nothing is left."""
-    home = Path(tempfile.mkdtemp(prefix="wallet-test-", dir="/var/tmp"))
-    home.chmod(0o755)
-    made = Wallet(home)
-    yield made
-    made.run("down")
-    shutil.rmtree(home, ignore_errors=True)
+    with unpacked() as made:
+        yield made
 
 
 def deposit(wallet: Wallet, endpoints: dict[str, Any], amount: str) -> None:
@@ -88,14 +41,6 @@ def deposit(wallet: Wallet, endpoints: dict[str, Any], amount: str) -> None:
     assert paid.returncode == 0, paid.stderr
     awaited = before + Decimal(amount)
     assert wait_until(lambda: Decimal(balance(endpoints)["available"]) == awaited, 60)
-
-
-def bridged(endpoints: dict[str, Any]) -> bool:
-    """Whether every event is on the bus, and there were some."""
-    with urllib.request.urlopen(endpoints["bridge_metrics"], timeout=10) as answer:
-        values = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines())
-    delivered = float(values.get('wallet_bridge_events_total{outcome="delivered"}', 0))
-    return delivered > 0 and float(values["wallet_bridge_lag_records"]) == 0
 
 
 def balance(endpoints: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +20,13 @@ from schemas.times import format_time
 from schemas.topics import VIEWS_STATE, topic_name
 from streams import metrics
 from streams.kafka.admin import Admin, create_topics
-from streams.views.facts import MINUTE_MS, milliseconds
+from streams.views.facts import MINUTE_MS
 from streams.views.process import ViewsFailed, prepare, rebuild
 from tests.conftest import Database
 from tests.streams.views import stage
 from tests.streams.views.stage import Record, event, process, viewing
 from tests.support.eventually import eventually
+from tests.support.flows import of_the_ledger, of_the_views
 from tests.support.running import prepared, tell_story, worker_on
 from tests.support.story import Story
 
@@ -254,64 +254,7 @@ def _partitions(member: stage.Member) -> int:
 
 # ---------------------------------------------------------------------- the ledger
 
-#: By command: the event it gives, and which side of which account shows what it moved.
-MOVED: Final = {
-    "process_deposit": ("deposit.confirmed", "credit", "available"),
-    "reverse_deposit": ("deposit.reversed", "credit", "chain"),
-    "lock_funds": ("funds.locked", "credit", "bids"),
-    "unlock_funds": ("funds.unlocked", "debit", "bids"),
-    "pay_order": ("order.paid", "credit", "escrow"),
-    "convert_to_escrow": ("escrow.created", "credit", "escrow"),
-    "release_escrow": ("escrow.released", "debit", "escrow"),
-    "refund_escrow": ("escrow.refunded", "debit", "escrow"),
-    "resolve_dispute": ("escrow.resolved", "debit", "escrow"),
-    "request_withdrawal": ("withdrawal.requested", "debit", "available"),
-    "cancel_withdrawal": ("withdrawal.failed", "debit", "pending"),
-    "fail_withdrawal": ("withdrawal.failed", "debit", "pending"),
-    "confirm_withdrawal": ("withdrawal.confirmed", "debit", "pending"),
-    "unconfirm_withdrawal": ("withdrawal.unconfirmed", "credit", "pending"),
-    "record_network_fee": ("network_fee.recorded", "debit", None),
-    "move_custody": ("custody.moved", "debit", None),
-    "fund": ("capital.funded", "debit", None),
-    "withdraw_revenue": ("revenue.withdrawn", "debit", None),
-}
-
-#: A repayment is no part of what the event is about.
-ENTRIES: Final = """
-SELECT c.type, e.account::text, floor(extract(epoch FROM e.created_at) / 60)::bigint,
-       sum(e.debit)::numeric, sum(e.credit)::numeric
-  FROM entries e JOIN commands c ON c.id = e.command_id
- WHERE e.entry_type <> 'SHORTFALL_REPAYMENT' GROUP BY 1, 2, 3
-"""
-SALES: Final = """
-SELECT floor(extract(epoch FROM created_at) / 60)::bigint, sum(credit)::numeric
-  FROM entries WHERE entry_type = 'SALE_CREDIT' AND credit > 0 GROUP BY 1
-"""
 OUTCOMES: Final = "SELECT outcome::text, coalesce(code, ''), count(*) FROM commands GROUP BY 1, 2"
-
-
-def of_the_ledger(connection: psycopg.Connection) -> dict[tuple[int, str], str]:
-    """Amounts by minute and event, from the entries."""
-    found: dict[tuple[int, str], int] = {}
-    for kind, account, minute, debit, credit in connection.execute(ENTRIES):
-        name, side, shown = MOVED[kind]
-        if shown in (account, None):
-            koinu = int(debit if side == "debit" else credit)
-            found[minute, name] = found.get((minute, name), 0) + koinu
-    for minute, credit in connection.execute(SALES):
-        found[minute, "sale.credited"] = int(credit)
-    return {place: format_amount(koinu) for place, koinu in found.items() if koinu}
-
-
-def of_the_views(member: stage.Member) -> dict[tuple[int, str], str]:
-    """The same from the views, without what moves nothing in the ledger."""
-    moving = {name for name, _, _ in MOVED.values()} | {"sale.credited"}
-    return {
-        (milliseconds(datetime.fromisoformat(row["minute"])) // MINUTE_MS, kind): total["amount"]
-        for row in member.get("/flows?minutes=1440")["minutes"]
-        for kind, total in row["flows"].items()
-        if kind in moving and total["amount"] != "0.00000000"
-    }
 
 
 def test_views_equal_a_recomputation_from_the_ledger(
@@ -322,7 +265,7 @@ def test_views_equal_a_recomputation_from_the_ledger(
         tell_story(told, database, Story())
     with viewing(told) as member, psycopg.connect(database.superuser_url) as connection:
         member.ready()
-        assert of_the_views(member) == of_the_ledger(connection)
+        assert of_the_views(member.get("/flows?minutes=1440")) == of_the_ledger(connection)
         found = member.get("/rejections?minutes=1440")["total"]
         outcomes = connection.execute(OUTCOMES).fetchall()
         by_name: dict[str, int] = {}
