@@ -140,8 +140,14 @@ class Log:
                 if end == 0:
                     continue
                 for message in view.records(self._batches, number, 0, end - 1):
-                    manifest = _manifest.decode(message.value() or b"")
                     tally.subjects += 1
+                    try:
+                        manifest = _manifest.decode(message.value() or b"")
+                    except msgspec.DecodeError as error:
+                        # Whoever wrote it had a right that is the workers' alone.
+                        where = f"{self._batches}/{number}, offset {message.offset()}"
+                        tally.find(where, f"what stands there is no manifest: {error}")
+                        continue
                     seen[manifest.topic, manifest.partition] += 1
                     _compare(manifest, snapshot, tally)
                     if tally.subjects % _TELL_EVERY == 0:

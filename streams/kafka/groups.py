@@ -17,6 +17,14 @@ Place = tuple[CommandTopic, int]
 
 _TIMEOUT_SECONDS: Final = 10.0
 _AGAIN_SECONDS: Final = 0.2
+#: What a broker says that coordinates the group in a moment.
+_NOT_YET: Final = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+    }
+)
 
 
 class Group:
@@ -63,7 +71,7 @@ class Group:
         """
         deadline = time.monotonic() + _TIMEOUT_SECONDS
         while (error := self._refusal(offsets)) is not None:
-            if error.code() != KafkaError.NOT_COORDINATOR or time.monotonic() > deadline:
+            if error.code() not in _NOT_YET or time.monotonic() > deadline:
                 raise KafkaUnavailable(f"the group's offsets cannot be set: {error}")
             time.sleep(_AGAIN_SECONDS)
 

@@ -33,7 +33,14 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from api.auth import INTERNAL, mint
 from api.cli import group
 from schemas.settings import Settings
-from schemas.topics import ALL_TOPICS, COMMAND_TOPIC_NAMES, CommandTopic, Party, topic_name
+from schemas.topics import (
+    ALL_TOPICS,
+    BATCHES,
+    COMMAND_TOPIC_NAMES,
+    CommandTopic,
+    Party,
+    topic_name,
+)
 from streams.kafka.admin import Admin
 from streams.kafka.config import KafkaUnavailable, client_config
 from streams.kafka.groups import Group
@@ -145,7 +152,7 @@ def test_a_producer_that_may_write_nowhere_goes_on_saying_so(
     eventually(sent, "a record is refused at once")
     producer.close()
     assert all(each.error is not None for each in told)
-    assert "the producer is of no more use" in caplog.text
+    assert "Cluster authorization failed" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -197,6 +204,13 @@ def test_nobody_else_moves_the_workers_offsets(
     group_of_workers = Group(as_party(wallet, servers, party))
     with pytest.raises(KafkaUnavailable, match="GROUP_AUTHORIZATION_FAILED"):
         group_of_workers.commit({(CommandTopic.USERS, 0): 1})
+
+
+def test_the_doctor_finds_what_somebody_else_wrote_among_the_manifests(wallet: Settings) -> None:
+    assert told_of_writing(wallet, BATCHES) == {BATCHES: None}
+    found = run_command(wallet, "doctor", "--log")
+    assert found.exit_code == 1
+    assert "is no manifest" in found.output, found.output
 
 
 def test_what_the_broker_allows_beyond_the_table_is_told(
