@@ -61,9 +61,13 @@ class Tap:
                 QueueUrl=self._queue, MaxNumberOfMessages=10, WaitTimeSeconds=_WAIT_SECONDS
             )
             messages = answer.get("Messages", [])
-            for message in messages:
-                self._sqs.delete_message(
-                    QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"]
+            if messages:
+                self._sqs.delete_message_batch(
+                    QueueUrl=self._queue,
+                    Entries=[
+                        {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
+                        for number, message in enumerate(messages)
+                    ],
                 )
         except (BotoCoreError, ClientError) as error:
             raise TapFault(f"the queue of the tap cannot be read: {error}") from error

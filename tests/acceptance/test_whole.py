@@ -26,7 +26,7 @@ from tests.support.upped import Wallet, bridged, unpacked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-RATE: Final = 40
+RATE: Final = 25
 PATIENCE_SECONDS: Final = 120.0
 
 
