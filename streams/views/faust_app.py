@@ -243,9 +243,10 @@ class ViewsApp(faust.App):
         finally:
             try:
                 await asyncio.wait_for(self.stop(), _STOP_SECONDS)
-            except Exception as fault:
-                # An app that crashed cannot be stopped in order: its threads are gone already.
-                if not self.crashed:
+            except (Exception, asyncio.CancelledError) as fault:
+                # An app that crashed cannot be stopped in order: its threads are gone already, and
+                # what it waits for was cancelled with them, which is not to say that we are.
+                if not self.crashed or _is_cancelled():
                     raise
                 log.warning("not stopped in order", extra={"cause": repr(fault)})
 
@@ -258,6 +259,11 @@ class ViewsApp(faust.App):
 
         get.__name__ = f"page_{path.strip('/').partition('/')[0]}"
         self.page(path)(get)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _ours(app: object) -> ViewsApp:
