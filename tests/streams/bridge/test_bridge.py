@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -42,11 +44,17 @@ ROOT: Final = Path(__file__).parent.parent.parent.parent
 SEED: Final = 20261124
 PATIENCE_SECONDS: Final = 60.0
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+#: Another EventBridge than the emulator's, with the credentials that the environment has; "aws" is
+#: AWS itself.
+ENDPOINT: Final = os.environ.get("TEST_AWS_ENDPOINT_URL", "")
+OWN_REGION: Final = os.environ.get("TEST_AWS_REGION", REGION)
 
 
 @pytest.fixture(autouse=True)
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the emulator, and no others that this machine may have."""
+    if ENDPOINT:
+        return
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
@@ -329,20 +337,30 @@ def test_told_to_stop_it_ends_and_the_next_one_sends_nothing_again(
     assert len(bus.arrived) == 60
 
 
-def test_what_arrives_on_the_emulators_bus_can_be_watched(wallet: Settings, tmp_path: Path) -> None:
-    home = tmp_path / "aws"
-    emulator = EmbeddedAws(home, port=free_port(), network="regtest")
+@contextmanager
+def real_bus(settings: Settings, folder: Path) -> Iterator[Settings]:
+    """A bus that somebody else has made: the emulator's, or the one of the environment."""
+    if ENDPOINT:
+        url = "" if ENDPOINT == "aws" else ENDPOINT
+        yield msgspec.structs.replace(settings, aws_endpoint_url=url, aws_region=OWN_REGION)
+        return
+    emulator = EmbeddedAws(folder / "aws", port=free_port(), network="regtest")
     emulator.start()
     try:
-        settings = on_bus(wallet, emulator.address)
-        with Tap(settings) as tap, bridging(settings):
-            publish(wallet, events(3, 5))
-            seen: list[str] = []
-
-            def all_seen() -> bool:
-                seen.extend(json.loads(body)["detail"]["id"] for body in tap.receive())
-                return len(set(seen)) == 15
-
-            eventually(all_seen, "all has gone through the emulator", PATIENCE_SECONDS)
+        yield on_bus(settings, emulator.address)
     finally:
         emulator.stop()
+
+
+def test_what_arrives_on_a_real_bus_can_be_watched(wallet: Settings, tmp_path: Path) -> None:
+    # A source of the test's own, since others may use the same bus.
+    own = msgspec.structs.replace(wallet, event_source=f"wallet-test-{uuid.uuid4().hex[:8]}")
+    with real_bus(own, tmp_path) as settings, Tap(settings) as tap, bridging(settings):
+        publish(wallet, events(3, 5))
+        seen: list[str] = []
+
+        def all_seen() -> bool:
+            seen.extend(json.loads(body)["detail"]["id"] for body in tap.receive())
+            return len(set(seen)) == 15
+
+        eventually(all_seen, "all has gone over the bus", PATIENCE_SECONDS)
