@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import psycopg
 
-from db.plain import array
+from db.partitions import Fenced
+from db.plain import array, octets
+from db.together import Answer, Together, one_of
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
@@ -30,8 +32,16 @@ class Slice(NamedTuple):
     chain: bytes
 
 
+class Sealed(NamedTuple):
+    """A slice, the digest of its last record, and what it has to publish, packed."""
+
+    slice: Slice
+    last_digest: bytes
+    frames: bytes
+
+
 class Frames(NamedTuple):
-    """Unpublished records of one slice, packed by the publisher."""
+    """Records of one slice that a take-over may have to publish."""
 
     batch_id: int
     topic: int
@@ -39,6 +49,10 @@ class Frames(NamedTuple):
     first_offset: int
     last_offset: int
     frames: bytes
+
+
+#: A notification holds 8,000 bytes; a partition takes at most 30.
+_PASSED_MAX = 250
 
 
 def digest_of(rows: Collection[bytes]) -> bytes:
@@ -51,25 +65,28 @@ def chained(previous: bytes, digest: bytes) -> bytes:
     return blake2b(previous + digest, digest_size=32).digest()
 
 
-def next_batch_number(cursor: Cursor) -> int:
+def next_batch_number(server: Together) -> Answer[int]:
     """Drawn after all locks are held, so that numbers tell the order of commits."""
-    cursor.execute("SELECT nextval('batch_numbers')")
-    row = cursor.fetchone()
-    assert row is not None
-    return int(row[0])
+    found = server.ask("SELECT nextval('batch_numbers')")
+    return lambda: int(one_of(found))
 
 
-def write_batch(
-    cursor: Cursor,
+def seal(
+    server: Together,
     batch_id: int,
     *,
     rules_version: int,
     logic_version: int,
     owner: str,
-    slices: Collection[Slice],
+    sealed: Sequence[Sealed],
 ) -> None:
-    """The batch's row and one for each slice."""
-    cursor.execute(
+    """The batch's row and one for each slice, its outbox, and how far its partitions are applied.
+
+    The last is told to the API by a notification, which goes out when the batch is committed.
+    ``Fenced`` if a partition's row is gone.
+    """
+    slices = [one.slice for one in sealed]
+    server.ask(
         "INSERT INTO batches (id, rules_version, logic_version, commands, entries, owner)"
         " VALUES (%s, %s, %s, %s, %s, %s)",
         (
@@ -81,15 +98,49 @@ def write_batch(
             owner,
         ),
     )
-    cursor.execute(
+    _write_slices(server, batch_id, slices, [one.frames for one in sealed])
+    server.change(
         """
-        INSERT INTO batch_slices (batch_id, topic, partition, generation, first_offset,
-                                  last_offset, commands, entries, digest, chain)
-        SELECT %s, * FROM unnest(%s::smallint[], %s::int[], %s::int[], %s::bigint[], %s::bigint[],
-                                 %s::int[], %s::int[], %s::bytea[], %s::bytea[])
+        UPDATE partitions p
+           SET next_offset = v.last_offset + 1, last_offset = v.last_offset,
+               last_digest = v.last_digest, chain = v.chain, updated_at = now()
+          FROM unnest(%s::smallint[], %s::int[], %s::bigint[], %s::bytea[], %s::bytea[])
+            AS v(topic, partition, last_offset, last_digest, chain)
+         WHERE p.topic = v.topic AND p.partition = v.partition
         """,
         (
-            batch_id,
+            array(s.topic for s in slices),
+            array(s.partition for s in slices),
+            array(s.last_offset for s in slices),
+            octets(one.last_digest for one in sealed),
+            octets(s.chain for s in slices),
+        ),
+        rows=len(slices),
+        otherwise=lambda there: Fenced(f"{len(slices)} partitions to advance, {there} there"),
+    )
+    _tell_passed(server, slices)
+
+
+def _write_slices(
+    server: Together, batch_id: int, slices: Sequence[Slice], frames: Sequence[bytes]
+) -> None:
+    server.ask(
+        """
+        WITH v AS MATERIALIZED (
+            SELECT * FROM unnest(%s::smallint[], %s::int[], %s::int[], %s::bigint[], %s::bigint[],
+                                 %s::int[], %s::int[], %s::bytea[], %s::bytea[], %s::bytea[])
+                AS v(topic, partition, generation, first_offset, last_offset, commands, entries,
+                     digest, chain, frames)
+        ), staged AS (
+            INSERT INTO outbox (batch_id, topic, partition, first_offset, last_offset, frames)
+            SELECT %s, topic, partition, first_offset, last_offset, frames FROM v
+        )
+        INSERT INTO batch_slices (batch_id, topic, partition, generation, first_offset,
+                                  last_offset, commands, entries, digest, chain)
+        SELECT %s, topic, partition, generation, first_offset, last_offset, commands, entries,
+               digest, chain FROM v
+        """,
+        (
             array(s.topic for s in slices),
             array(s.partition for s in slices),
             array(s.generation for s in slices),
@@ -97,21 +148,20 @@ def write_batch(
             array(s.last_offset for s in slices),
             array(s.commands for s in slices),
             array(s.entries for s in slices),
-            [s.digest for s in slices],
-            [s.chain for s in slices],
+            octets(s.digest for s in slices),
+            octets(s.chain for s in slices),
+            octets(frames),
+            batch_id,
+            batch_id,
         ),
     )
 
 
-def write_outbox(cursor: Cursor, frames: Collection[Frames]) -> None:
-    """What the batch has to publish, a row a slice."""
-    with cursor.copy(
-        "COPY outbox (batch_id, topic, partition, first_offset, last_offset, frames)"
-        " FROM STDIN (FORMAT binary)"
-    ) as copy:
-        copy.set_types(["int8", "int2", "int4", "int8", "int8", "bytea"])
-        for row in frames:
-            copy.write_row(row)
+def _tell_passed(server: Together, slices: Sequence[Slice]) -> None:
+    places = [f"{s.topic}:{s.partition}:{s.last_offset + 1}" for s in slices]
+    for start in range(0, len(places), _PASSED_MAX):
+        passed = ",".join(places[start : start + _PASSED_MAX])
+        server.ask("SELECT pg_notify('wallet_passed', %s)", (passed,))
 
 
 def unpublished(cursor: Cursor, topic: int, partition: int, from_offset: int) -> list[Frames]:

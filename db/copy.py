@@ -22,8 +22,6 @@ _TRAILER: Final = b"\xff\xff"
 _NULL: Final = b"\xff\xff\xff\xff"
 
 _length = Struct(">i")
-_long = Struct(">iq")
-_lock_head = Struct(">hi16s")
 _entry_head = Struct(">hi16si16si16s")
 _user_money = Struct(">iqiqiq")
 _house_money = Struct(">iqiqi")
@@ -158,21 +156,6 @@ def write_rows(cursor: psycopg.Cursor, table: str, columns: str, rows: Iterable[
     statement = f"COPY {table} ({columns}) FROM STDIN (FORMAT binary)"
     with cursor.copy(statement) as copy:
         copy.write(b"".join((_SIGNATURE, *rows, _TRAILER)))
-
-
-def lock_row(user_id: bytes, reference_type: str, reference_id: str, amount: int) -> bytes:
-    """One row of ``locks``."""
-    return (
-        _lock_head.pack(4, 16, user_id)
-        + text_field(reference_type)
-        + text_field(reference_id)
-        + _long.pack(8, amount)
-    )
-
-
-def rows_of(copy: psycopg.Copy) -> bytes:
-    """All rows of a binary ``COPY … TO STDOUT``, without what stands before and after them."""
-    return b"".join(map(bytes, copy))[len(_SIGNATURE) : -len(_TRAILER)]
 
 
 def read_rows(cursor: psycopg.Cursor, query: str) -> Iterator[bytes]:

@@ -7,13 +7,14 @@ under the epoch that its worker was given.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import errors
 
 from db.plain import array
+from db.together import Answer, Together
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +36,6 @@ class Partition(NamedTuple):
     halted: str | None
 
 
-class Progress(NamedTuple):
-    """How far a batch brings one partition."""
-
-    topic: int
-    partition: int
-    next_offset: int
-    last_offset: int
-    last_digest: bytes
-    chain: bytes
-
-
 class Fenced(Exception):
     """Another worker has taken the partition over; this one may write nothing more of it."""
 
@@ -57,8 +47,6 @@ _COLUMNS = (
 _BACKEND_START = "(SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())"
 #: A former owner that lets go neither by itself nor by a time-out is ended after this long.
 PATIENCE_MS = 3_000
-#: A notification holds 8,000 bytes; a partition takes at most 30.
-_PASSED_MAX = 250
 
 
 def partitions(cursor: Cursor) -> list[Partition]:
@@ -138,14 +126,16 @@ def halt(cursor: Cursor, topic: int, partition: int, reason: str) -> None:
     )
 
 
-def claim(cursor: Cursor, wanted: Sequence[tuple[int, int, int, int]]) -> list[Partition]:
-    """Lock the partitions of a batch, in order, until it ends.
+def claim(
+    server: Together, wanted: Sequence[tuple[int, int, int, int]]
+) -> Answer[dict[tuple[int, int], Partition]]:
+    """Lock the partitions of a batch, in order, until it ends; by topic and number.
 
-    ``wanted`` has (topic, partition, epoch, first offset), sorted. Raises ``Fenced`` unless every
-    one is still ours and has not been applied past the first offset.
+    ``wanted`` has (topic, partition, epoch, first offset), sorted. The answer raises ``Fenced``
+    unless every one is still ours and has not been applied past the first offset.
     """
     topics, numbers, _, _ = zip(*wanted, strict=True)
-    cursor.execute(
+    found = server.ask(
         f"""
         SELECT {_COLUMNS} FROM partitions
          WHERE (topic, partition) IN (SELECT * FROM unnest(%s::smallint[], %s::int[]))
@@ -153,43 +143,15 @@ def claim(cursor: Cursor, wanted: Sequence[tuple[int, int, int, int]]) -> list[P
         """,
         (array(topics), array(numbers)),
     )
-    found = [Partition(*row) for row in cursor.fetchall()]
-    held = {(p.topic, p.partition): p for p in found}
+    return lambda: _held(found, wanted)
+
+
+def _held(
+    found: Cursor, wanted: Sequence[tuple[int, int, int, int]]
+) -> dict[tuple[int, int], Partition]:
+    held = {(row[0], row[1]): Partition(*row) for row in found.fetchall()}
     for topic, partition, epoch, first_offset in wanted:
         row = held.get((topic, partition))
         if row is None or row.epoch != epoch or row.next_offset > first_offset:
             raise Fenced(f"topic {topic}, partition {partition}: {row}, not epoch {epoch}")
-    return found
-
-
-def advance(cursor: Cursor, progress: Collection[Progress]) -> None:
-    """Record how far the claimed partitions are applied."""
-    cursor.execute(
-        """
-        UPDATE partitions p
-           SET next_offset = v.next_offset, last_offset = v.last_offset,
-               last_digest = v.last_digest, chain = v.chain, updated_at = now()
-          FROM unnest(%s::smallint[], %s::int[], %s::bigint[], %s::bigint[], %s::bytea[],
-                      %s::bytea[])
-            AS v(topic, partition, next_offset, last_offset, last_digest, chain)
-         WHERE p.topic = v.topic AND p.partition = v.partition
-        """,
-        (
-            array(p.topic for p in progress),
-            array(p.partition for p in progress),
-            array(p.next_offset for p in progress),
-            array(p.last_offset for p in progress),
-            [p.last_digest for p in progress],
-            [p.chain for p in progress],
-        ),
-    )
-    if cursor.rowcount != len(progress):
-        raise Fenced(f"{len(progress)} partitions to advance, {cursor.rowcount} there")
-
-
-def notify_passed(cursor: Cursor, progress: Sequence[Progress]) -> None:
-    """Tell the API, once a batch, which offsets are passed; sent when the batch commits."""
-    places = [f"{p.topic}:{p.partition}:{p.next_offset}" for p in progress]
-    for start in range(0, len(places), _PASSED_MAX):
-        passed = ",".join(places[start : start + _PASSED_MAX])
-        cursor.execute("SELECT pg_notify('wallet_passed', %s)", (passed,))
+    return held

@@ -15,7 +15,6 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
 
-_int64 = Struct(">q")
 _length = Struct(">i")
 #: Milliseconds from 1970 to PostgreSQL's own epoch, 2000.
 EPOCH_2000_MS: Final = 946_684_800_000
@@ -37,8 +36,12 @@ class MillisecondsLoader(Loader):
     format = Format.BINARY
 
     def load(self, data: Buffer) -> int:
-        (microseconds,) = _int64.unpack(data)
-        return int(microseconds) // 1000 + EPOCH_2000_MS
+        return milliseconds_of(bytes(data))
+
+
+def milliseconds_of(data: bytes) -> int:
+    """Milliseconds since 1970 of a timestamptz as it is sent: microseconds since 2000."""
+    return int.from_bytes(data, "big", signed=True) // 1000 + EPOCH_2000_MS
 
 
 class Array:

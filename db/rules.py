@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import psycopg
 
+from db.together import Answer, Together
 from schemas.records import Rules
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -35,11 +36,14 @@ def seed_rules(connection: psycopg.Connection, rules: Rules) -> bool:
     return made
 
 
-def lock_rules(cursor: Cursor, *, to_change: bool) -> int:
+def lock_rules(server: Together, *, to_change: bool) -> Answer[int]:
     """The present version, locked shared, or for the batch that holds a ``set_rules``."""
     strength = "NO KEY UPDATE" if to_change else "SHARE"
-    cursor.execute(f"SELECT version FROM rules_head FOR {strength}")
-    row = cursor.fetchone()
+    found = server.ask(f"SELECT version FROM rules_head FOR {strength}")
+    return lambda: _version(found.fetchone())
+
+
+def _version(row: tuple[Any, ...] | None) -> int:
     if row is None:
         raise RulesMissing
     return int(row[0])
@@ -60,14 +64,14 @@ def read_rules(cursor: Cursor, version: int | None = None) -> Rules:
     return decode_rules(row[0])
 
 
-def write_rules(cursor: Cursor, rules: Rules, command_id: str, time_seconds: float) -> None:
+def write_rules(server: Together, rules: Rules, command_id: str, time_seconds: float) -> None:
     """A new version, from here on the present one."""
-    cursor.execute(
+    server.ask(
         "INSERT INTO rules (version, data, command_id, created_at)"
         " VALUES (%s, %s, %s, to_timestamp(%s))",
         (rules.version, encode_rules(rules), command_id, time_seconds),
     )
-    cursor.execute("UPDATE rules_head SET version = %s", (rules.version,))
+    server.ask("UPDATE rules_head SET version = %s", (rules.version,))
 
 
 def encode_rules(rules: Rules) -> str:

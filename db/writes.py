@@ -1,17 +1,19 @@
-"""What a batch writes: each function writes all rows of one table in one statement."""
+"""What a batch writes: each function writes all rows of one table in one statement.
+
+Entries and outcomes, which are many and are bytes already, go by COPY; all else goes together.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import psycopg
-
-from db.copy import COMMAND_COLUMNS, ENTRY_COLUMNS, lock_row, write_rows, writing_rows
-from db.plain import array, booleans, longs, texts, times, uuids
-from schemas.ids import bytes_of
+from db.copy import COMMAND_COLUMNS, ENTRY_COLUMNS, write_rows, writing_rows
+from db.engine import Cursor
+from db.plain import Array, array, booleans, longs, texts, times, uuids
+from db.together import Together
 from schemas.records import (
     Deposit,
     DepositAddress,
@@ -22,7 +24,6 @@ from schemas.records import (
     Withdrawal,
 )
 
-Cursor = psycopg.Cursor[tuple[Any, ...]]
 LockKey = tuple[str, str, str]
 
 
@@ -58,11 +59,11 @@ def write_commands(cursor: Cursor, rows: Iterable[bytes]) -> None:
     write_rows(cursor, "commands", COMMAND_COLUMNS, rows)
 
 
-def update_wallets(cursor: Cursor, wallets: Collection[Wallet]) -> None:
+def update_wallets(server: Together, wallets: Collection[Wallet]) -> None:
     """New balances of locked wallets."""
     if not wallets:
         return
-    cursor.execute(
+    server.change(
         """
         UPDATE wallets w
            SET available = v.available, bids = v.bids, escrow = v.escrow, pending = v.pending,
@@ -88,54 +89,59 @@ def update_wallets(cursor: Cursor, wallets: Collection[Wallet]) -> None:
             times([w.time for w in wallets]),
             times([w.opened_at for w in wallets]),
         ),
+        rows=len(wallets),
+        otherwise=lambda there: RowsMissing(f"{len(wallets)} wallets to write, {there} there"),
     )
-    if cursor.rowcount != len(wallets):
-        raise RowsMissing(f"{len(wallets)} wallets to write, {cursor.rowcount} there")
 
 
 class RowsMissing(Exception):
     """Rows that a batch has locked are gone: somebody changes the database by hand."""
 
 
-def write_locks(cursor: Cursor, locks: Collection[Lock], known: Container[LockKey]) -> None:
+def write_locks(server: Together, locks: Collection[Lock], known: Container[LockKey]) -> None:
     """New locks, and new amounts of those that are ``known``, for the database has them.
 
     Apart, since asking for a conflict at every row costs twice as much as either; the user's
     wallet is locked, so nobody else can make one meanwhile.
     """
     old = [lock for lock in locks if lock.key in known]
-    new = [
-        lock_row(bytes_of(lock.user_id), lock.reference_type, lock.reference_id, lock.amount)
-        for lock in locks
-        if lock.key not in known
-    ]
+    new = [lock for lock in locks if lock.key not in known]
     if new:
-        write_rows(cursor, "locks", "user_id, reference_type, reference_id, amount", new)
-    if not old:
-        return
-    cursor.execute(
-        """
-        UPDATE locks l SET amount = v.amount
-          FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bigint[])
-            AS v(user_id, type, id, amount)
-         WHERE l.user_id = v.user_id AND l.reference_type = v.type AND l.reference_id = v.id
-        """,
-        (
-            uuids([lock.user_id for lock in old]),
-            texts([lock.reference_type for lock in old]),
-            texts([lock.reference_id for lock in old]),
-            longs([lock.amount for lock in old]),
-        ),
+        server.ask(
+            """
+            INSERT INTO locks (user_id, reference_type, reference_id, amount)
+            SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bigint[])
+            """,
+            _columns_of(new),
+        )
+    if old:
+        server.change(
+            """
+            UPDATE locks l SET amount = v.amount
+              FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bigint[])
+                AS v(user_id, type, id, amount)
+             WHERE l.user_id = v.user_id AND l.reference_type = v.type AND l.reference_id = v.id
+            """,
+            _columns_of(old),
+            rows=len(old),
+            otherwise=lambda there: RowsMissing(f"{len(old)} locks to write, {there} there"),
+        )
+
+
+def _columns_of(locks: Collection[Lock]) -> tuple[Array, ...]:
+    return (
+        uuids([lock.user_id for lock in locks]),
+        texts([lock.reference_type for lock in locks]),
+        texts([lock.reference_id for lock in locks]),
+        longs([lock.amount for lock in locks]),
     )
-    if cursor.rowcount != len(old):
-        raise RowsMissing(f"{len(old)} locks to write, {cursor.rowcount} there")
 
 
-def write_escrows(cursor: Cursor, escrows: Collection[Escrow]) -> None:
+def write_escrows(server: Together, escrows: Collection[Escrow]) -> None:
     """New escrows, and what changes of those there are."""
     if not escrows:
         return
-    cursor.execute(
+    server.ask(
         """
         INSERT INTO escrows (id, order_id, buyer_id, seller_id, amount, fee_amount, released,
                              refunded, fees, remaining, status, dispute_reason, created_at,
@@ -171,11 +177,11 @@ def write_escrows(cursor: Cursor, escrows: Collection[Escrow]) -> None:
     )
 
 
-def write_withdrawals(cursor: Cursor, withdrawals: Collection[Withdrawal]) -> None:
+def write_withdrawals(server: Together, withdrawals: Collection[Withdrawal]) -> None:
     """New withdrawals, and new statuses of those there are."""
     if not withdrawals:
         return
-    cursor.execute(
+    server.ask(
         """
         INSERT INTO withdrawals (id, user_id, amount, fee, destination_address, status, reason,
                                  txid, requested_at, updated_at)
@@ -204,11 +210,11 @@ def write_withdrawals(cursor: Cursor, withdrawals: Collection[Withdrawal]) -> No
     )
 
 
-def write_deposits(cursor: Cursor, deposits: Collection[Deposit]) -> None:
+def write_deposits(server: Together, deposits: Collection[Deposit]) -> None:
     """New deposits, and what changes of those there are; a deposit never changes its user."""
     if not deposits:
         return
-    cursor.execute(
+    server.change(
         """
         INSERT INTO deposits AS d (txid, vout, user_id, address, amount, status, creditings,
                                    block_hash, height, detected_at, updated_at)
@@ -238,25 +244,25 @@ def write_deposits(cursor: Cursor, deposits: Collection[Deposit]) -> None:
             array(seconds(d.detected_at) for d in deposits),
             array(seconds(d.updated_at) for d in deposits),
         ),
+        rows=len(deposits),
+        otherwise=lambda there: OutpointOfAnother(f"{len(deposits)} deposits, {there} fit"),
     )
-    if cursor.rowcount != len(deposits):
-        raise OutpointOfAnother
 
 
 class OutpointOfAnother(Exception):
     """An outpoint is recorded for another user or amount: the watcher contradicts itself."""
 
 
-def write_addresses(cursor: Cursor, addresses: Collection[DepositAddress]) -> None:
+def write_addresses(server: Together, addresses: Collection[DepositAddress]) -> None:
     """New addresses, and old ones that are shown no more: these first, one is active a user."""
     for active in (False, True):
         rows = [address for address in addresses if address.active is active]
         if rows:
-            _write_addresses(cursor, rows)
+            _write_addresses(server, rows)
 
 
-def _write_addresses(cursor: Cursor, addresses: Collection[DepositAddress]) -> None:
-    cursor.execute(
+def _write_addresses(server: Together, addresses: Collection[DepositAddress]) -> None:
+    server.ask(
         """
         INSERT INTO deposit_addresses (address, user_id, account_key, chain, derivation_index,
                                        active, assigned_at)
@@ -278,26 +284,25 @@ def _write_addresses(cursor: Cursor, addresses: Collection[DepositAddress]) -> N
     )
 
 
-def write_address_counter(cursor: Cursor, account_key: str, next_index: int) -> None:
+def write_address_counter(server: Together, account_key: str, next_index: int) -> None:
     """The index that the next address takes."""
-    cursor.execute(
+    server.ask(
         "UPDATE address_counters SET next_index = %s WHERE account_key = %s",
         (next_index, account_key),
     )
 
 
-def write_network_fees(cursor: Cursor, fees: Collection[NetworkFee]) -> None:
+def write_network_fees(server: Together, fees: Collection[NetworkFee]) -> None:
     """Posted network fees, and those taken back."""
-    if not fees:
-        return
-    cursor.executemany(
-        """
-        INSERT INTO network_fees (txid, amount, postings, posted) VALUES (%s, %s, %s, %s)
-            ON CONFLICT (txid) DO UPDATE
-           SET postings = excluded.postings, posted = excluded.posted
-        """,
-        [(fee.txid, fee.amount, fee.postings, fee.posted) for fee in fees],
-    )
+    for fee in fees:
+        server.ask(
+            """
+            INSERT INTO network_fees (txid, amount, postings, posted) VALUES (%s, %s, %s, %s)
+                ON CONFLICT (txid) DO UPDATE
+               SET postings = excluded.postings, posted = excluded.posted
+            """,
+            (fee.txid, fee.amount, fee.postings, fee.posted),
+        )
 
 
 def write_dead_letters(cursor: Cursor, letters: Collection[DeadLetter], batch_id: int) -> None:

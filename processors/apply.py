@@ -6,13 +6,14 @@ committed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from db import batches, partitions, reads, rules, writes
 from db.engine import Connection, Cursor
+from db.together import Answer, Together, together
 from processors.books import BatchBooks
 from processors.gathering import Wanted, wanted_by
 from processors.incoming import Record, Slice, read_batch
@@ -25,6 +26,7 @@ from processors.journal import (
 )
 from processors.ledger.decide import LOGIC_VERSION
 from schemas.publications import Manifest
+from schemas.records import Record as AnyRecord
 from schemas.records import Rules
 
 Place = tuple[int, int]
@@ -94,136 +96,161 @@ class Applier:
         """
         slices = read_batch(records, unprocessable)
         with self.connection.transaction(), self.connection.cursor(binary=True) as cursor:
-            held = self._claim(cursor, slices, claims)
-            self._step("claimed")
-            journal = self._load(cursor, slices, claims, batch_id)
+            with together(self.connection) as server:
+                held, sellers, wanted = self._claim(server, slices, claims)
+                journal = self._load(server, wanted, sellers, batch_id)
             rules_version = journal.books.rules.version
-            journals = self._decide(cursor, journal, slices, claims)
+            with writes.writing_entries(cursor) as send:
+                journals = self._decide(send, journal, slices, claims)
+                # The server still takes in the last entries meanwhile.
+                sealed = self._sealed(journal, journals, held, rules_version, unprocessable)
             self._step("decided")
-            applied = self._write(cursor, journal, journals, held, rules_version, unprocessable)
+            self._write(cursor, journal, journals, sealed, rules_version)
             self._step("written")
         # Told only once it is committed: a batch that is rolled back has told nobody.
-        self._told.update((s.topic, s.partition, rules_version) for s in applied.slices)
+        self._told.update((row.topic, row.partition, rules_version) for row, *_ in sealed)
         self._step("committed")
-        return applied
+        staged = [_staged(j) for j in journals]
+        return Applied(
+            journal.batch_id, staged, journal.counts, sum(row.entries for row, *_ in sealed)
+        )
 
     def _claim(
-        self, cursor: Cursor, slices: Sequence[Slice], claims: Mapping[Place, Claim]
-    ) -> dict[Place, partitions.Partition]:
-        wanted = [
+        self, server: Together, slices: Sequence[Slice], claims: Mapping[Place, Claim]
+    ) -> tuple[dict[Place, partitions.Partition], Collection[str], Wanted]:
+        """Lock partitions and rules; with them, who sells in what is to be paid.
+
+        Sellers before the wallets' locks, since it tells which those are: they never change.
+        """
+        claimed = [
             (s.topic, s.partition, claims[s.place].epoch, s.first_offset)
             for s in slices
             if s.place in claims
         ]
-        if len(wanted) < len(slices):
+        if len(claimed) < len(slices):
             raise partitions.Fenced("a record of a partition that is not ours")
-        return {(p.topic, p.partition): p for p in partitions.claim(cursor, wanted)}
+        wanted = wanted_by(slices, {s.place: claims[s.place].generation for s in slices})
+        held = partitions.claim(server, claimed)
+        version = rules.lock_rules(server, to_change=wanted.changes_rules)
+        sellers = reads.sellers_of(server, wanted.paying)
+        found = held()
+        self._step("claimed")
+        self._keep_rules(server, version())
+        return found, sellers().values(), wanted
+
+    def _keep_rules(self, server: Together, version: int) -> None:
+        if self._rules is None or self._rules.version != version:
+            self._rules = rules.read_rules(server.cursor(), version)
 
     def _load(
-        self,
-        cursor: Cursor,
-        slices: Sequence[Slice],
-        claims: Mapping[Place, Claim],
-        batch_id: int | None,
+        self, server: Together, wanted: Wanted, sellers: Collection[str], batch_id: int | None
     ) -> Journal:
         """Lock what the batch touches, in the one order that all batches keep, then read it."""
-        generations = {slice_.place: claims[slice_.place].generation for slice_ in slices}
-        wanted = wanted_by(slices, generations)
-        present = self._lock_rules(cursor, wanted)
-        # Before the wallets' locks, since it tells which those are: who sells never changes.
-        sellers = reads.sellers_of(cursor, wanted.paying).values()
+        assert self._rules is not None
         users = wanted.users.union(sellers, wanted.sellers_in_batch)
-        wallets = reads.lock_wallets(cursor, users)
-        next_index = 0
+        wallets = reads.lock_wallets(server, users)
+        next_index: Answer[int] = int
         if wanted.assigns_address:
-            next_index = reads.lock_address_counter(cursor, present.account_key)
-        number = batch_id or batches.next_batch_number(cursor)
-        firsts = reads.firsts_of(cursor, wanted.keys)
+            next_index = reads.lock_address_counter(server, self._rules.account_key)
+        number = batches.next_batch_number(server) if batch_id is None else lambda: batch_id
+        firsts = reads.firsts_of(server, wanted.keys)
+        records: list[Answer[Iterable[AnyRecord]]] = [
+            reads.locks_of(server, wanted.locks),
+            reads.escrows_of(server, wanted.escrows, wanted.orders),
+            reads.withdrawals_of(server, wanted.withdrawals, wanted.pending_of),
+            reads.deposits_of(server, wanted.outpoints),
+            reads.addresses_of(server, wanted.addresses, wanted.active_of),
+            reads.network_fees_of(server, wanted.fee_txids),
+        ]
         books = BatchBooks(
-            rules=present, wallets=wallets, next_index=next_index, derive=self._derive
+            rules=self._rules, wallets=wallets(), next_index=next_index(), derive=self._derive
         )
-        books.load(reads.locks_of(cursor, wanted.locks))
-        books.load(reads.escrows_of(cursor, wanted.escrows, wanted.orders))
-        books.load(reads.withdrawals_of(cursor, wanted.withdrawals, wanted.pending_of))
-        books.load(reads.deposits_of(cursor, wanted.outpoints))
-        books.load(reads.addresses_of(cursor, wanted.addresses, wanted.active_of))
-        books.load(reads.network_fees_of(cursor, wanted.fee_txids))
-        return Journal(books, firsts, number)
-
-    def _lock_rules(self, cursor: Cursor, wanted: Wanted) -> Rules:
-        version = rules.lock_rules(cursor, to_change=wanted.changes_rules)
-        if self._rules is None or self._rules.version != version:
-            self._rules = rules.read_rules(cursor, version)
-        return self._rules
+        for found in records:
+            books.load(found())
+        return Journal(books, firsts(), number())
 
     def _decide(
         self,
-        cursor: Cursor,
+        send: Callable[[Iterable[bytes]], None],
         journal: Journal,
         slices: Sequence[Slice],
         claims: Mapping[Place, Claim],
     ) -> list[SliceJournal]:
         """Decide slice by slice; the server takes in one's entries while the next is decided."""
         journals = []
-        with writes.writing_entries(cursor) as send:
-            for slice_ in slices:
-                decided = journal.decide(slice_, claims[slice_.place].generation)
-                send(decided.entries)
-                self._step("entering")
-                journals.append(decided)
+        for slice_ in slices:
+            decided = journal.decide(slice_, claims[slice_.place].generation)
+            send(decided.entries)
+            self._step("entering")
+            journals.append(decided)
         return journals
+
+    def _sealed(
+        self,
+        journal: Journal,
+        journals: Sequence[SliceJournal],
+        held: Mapping[Place, partitions.Partition],
+        rules_version: int,
+        unprocessable: Collection[tuple[int, int, int]],
+    ) -> list[batches.Sealed]:
+        """Digest and chain of each slice, its manifest, and all that it has to publish, packed."""
+        spans = tuple(
+            (j.slice.topic, j.slice.partition, j.slice.first_offset, j.slice.last_offset)
+            for j in journals
+        )
+        sealed = []
+        for j in journals:
+            digest = batches.digest_of([*j.entries, *j.commands])
+            chain = batches.chained(held[j.slice.place].chain, digest)
+            row = _slice_row(j, digest, chain)
+            manifest = self._manifest(journal.batch_id, row, spans, rules_version, unprocessable)
+            j.frames.append(manifest)
+            last = j.slice.items[-1].record
+            sealed.append(batches.Sealed(row, last.digest(), pack_frames(j.frames)))
+        return sealed
 
     def _write(
         self,
         cursor: Cursor,
         journal: Journal,
         journals: Sequence[SliceJournal],
-        held: Mapping[Place, partitions.Partition],
+        sealed: Sequence[batches.Sealed],
         rules_version: int,
-        unprocessable: Collection[tuple[int, int, int]],
-    ) -> Applied:
+    ) -> None:
         batch_id = journal.batch_id
-        self._write_books(cursor, journal)
         writes.write_commands(cursor, [row for j in journals for row in j.commands])
         letters = [letter for j in journals for letter in j.dead_letters]
         writes.write_dead_letters(cursor, letters, batch_id)
-        rows = [_slice_row(j, held[j.slice.place]) for j in journals]
-        batches.write_batch(
-            cursor,
-            batch_id,
-            rules_version=rules_version,
-            logic_version=LOGIC_VERSION,
-            owner=self._owner,
-            slices=rows,
-        )
-        for j, row in zip(journals, rows, strict=True):
-            j.frames.append(self._manifest(batch_id, row, rows, rules_version, unprocessable))
-        staged = [_staged(j) for j in journals]
-        batches.write_outbox(cursor, [_outbox_row(batch_id, s) for s in staged])
-        progress = [_progress(j, row) for j, row in zip(journals, rows, strict=True)]
-        partitions.advance(cursor, progress)
-        partitions.notify_passed(cursor, progress)
-        return Applied(batch_id, staged, journal.counts, sum(row.entries for row in rows))
+        with together(self.connection) as server:
+            self._write_books(server, journal)
+            batches.seal(
+                server,
+                batch_id,
+                rules_version=rules_version,
+                logic_version=LOGIC_VERSION,
+                owner=self._owner,
+                sealed=sealed,
+            )
 
-    def _write_books(self, cursor: Cursor, journal: Journal) -> None:
+    def _write_books(self, server: Together, journal: Journal) -> None:
         books = journal.books
         for new, (command_id, time) in zip(books.new_rules, journal.rule_makers, strict=True):
-            rules.write_rules(cursor, new, command_id, writes.seconds(time))
-        writes.update_wallets(cursor, journal.touched.values())
-        writes.write_locks(cursor, books.changed_locks.values(), books.known_locks)
-        writes.write_escrows(cursor, books.changed_escrows.values())
-        writes.write_withdrawals(cursor, books.changed_withdrawals.values())
-        writes.write_deposits(cursor, books.changed_deposits.values())
+            rules.write_rules(server, new, command_id, writes.seconds(time))
+        writes.update_wallets(server, journal.touched.values())
+        writes.write_locks(server, books.changed_locks.values(), books.known_locks)
+        writes.write_escrows(server, books.changed_escrows.values())
+        writes.write_withdrawals(server, books.changed_withdrawals.values())
+        writes.write_deposits(server, books.changed_deposits.values())
         if books.changed_addresses:
-            writes.write_addresses(cursor, books.changed_addresses.values())
-            writes.write_address_counter(cursor, books.rules.account_key, books.next_index)
-        writes.write_network_fees(cursor, books.changed_network_fees.values())
+            writes.write_addresses(server, books.changed_addresses.values())
+            writes.write_address_counter(server, books.rules.account_key, books.next_index)
+        writes.write_network_fees(server, books.changed_network_fees.values())
 
     def _manifest(
         self,
         batch_id: int,
         row: batches.Slice,
-        rows: Sequence[batches.Slice],
+        spans: tuple[tuple[int, int, int, int], ...],
         rules_version: int,
         unprocessable: Collection[tuple[int, int, int]],
     ) -> Frame:
@@ -241,7 +268,7 @@ class Applier:
             entries=row.entries,
             digest=row.digest.hex(),
             chain=row.chain.hex(),
-            slices=tuple((r.topic, r.partition, r.first_offset, r.last_offset) for r in rows),
+            slices=spans,
             unprocessable=tuple(
                 offset
                 for topic, partition, offset in sorted(unprocessable)
@@ -254,18 +281,18 @@ class Applier:
         return Frame(MANIFEST_FRAME, key, msgspec.json.encode(manifest))
 
 
-def _slice_row(journal: SliceJournal, before: partitions.Partition) -> batches.Slice:
-    digest = batches.digest_of([*journal.entries, *journal.commands])
+def _slice_row(journal: SliceJournal, digest: bytes, chain: bytes) -> batches.Slice:
+    part = journal.slice
     return batches.Slice(
-        journal.slice.topic,
-        journal.slice.partition,
+        part.topic,
+        part.partition,
         journal.generation,
-        journal.slice.first_offset,
-        journal.slice.last_offset,
+        part.first_offset,
+        part.last_offset,
         len(journal.commands),
         len(journal.entries),
         digest,
-        batches.chained(before.chain, digest),
+        chain,
     )
 
 
@@ -273,28 +300,6 @@ def _staged(journal: SliceJournal) -> StagedSlice:
     part = journal.slice
     return StagedSlice(
         part.topic, part.partition, part.first_offset, part.last_offset + 1, journal.frames
-    )
-
-
-def _outbox_row(batch_id: int, staged: StagedSlice) -> batches.Frames:
-    return batches.Frames(
-        batch_id,
-        staged.topic,
-        staged.partition,
-        staged.first_offset,
-        staged.next_offset - 1,
-        pack_frames(staged.frames),
-    )
-
-
-def _progress(journal: SliceJournal, row: batches.Slice) -> partitions.Progress:
-    return partitions.Progress(
-        row.topic,
-        row.partition,
-        row.last_offset + 1,
-        row.last_offset,
-        journal.slice.items[-1].record.digest(),
-        row.chain,
     )
 
 

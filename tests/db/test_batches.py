@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import psycopg
 import pytest
 
-from db import batches
-from db.batches import Frames, Slice
+from db import batches, partitions
+from db.batches import Frames, Sealed, Slice
+from db.engine import Connection
+from db.partitions import Fenced
+from db.together import together
 from tests.conftest import Database
 from tests.support.till import seeded, worker_connection
 
-Cursor = psycopg.Cursor[tuple[Any, ...]]
-
 
 @pytest.fixture
-def cursor(database: Database) -> Iterator[Cursor]:
-    """A binary cursor of the worker, each statement its own transaction."""
-    with (
-        worker_connection(seeded(database)) as connection,
-        connection.cursor(binary=True) as opened,
-    ):
+def connection(database: Database) -> Iterator[Connection]:
+    """A connection of the worker's."""
+    with worker_connection(seeded(database)) as opened:
         yield opened
 
 
@@ -30,42 +27,111 @@ def frames(partition: int, first: int, last: int, batch: int = 1) -> Frames:
     return Frames(batch, 0, partition, first, last, b"frames of %d" % first)
 
 
-def test_numbers_rise_one_by_one(cursor: Cursor) -> None:
-    numbers = [batches.next_batch_number(cursor) for _ in range(5)]
+def sealed(partition: int, first: int, last: int, topic: int = 0) -> Sealed:
+    part = Slice(topic, partition, 1, first, last, 5, 10, b"d" * 32, b"c" * 32)
+    return Sealed(part, b"digest", b"frames of %d" % first)
+
+
+def seal(connection: Connection, batch_id: int, *slices: Sealed) -> None:
+    """Seal a batch of its own transaction, of partitions that somebody has taken over."""
+    with connection.transaction(), connection.cursor() as cursor:
+        for one in slices:
+            place = (one.slice.topic, one.slice.partition)
+            partitions.take_over(cursor, *place, topic_id="T", owner="me")
+        with together(connection) as server:
+            batches.seal(
+                server, batch_id, rules_version=1, logic_version=1, owner="me", sealed=slices
+            )
+
+
+def test_numbers_rise_one_by_one(connection: Connection) -> None:
+    with together(connection) as server:
+        drawn = [batches.next_batch_number(server) for _ in range(5)]
+        numbers = [number() for number in drawn]
     assert numbers == list(range(numbers[0], numbers[0] + 5))
 
 
-def test_a_batch_keeps_its_slices_with_their_sums(cursor: Cursor) -> None:
-    slices = [
-        Slice(0, 3, 1, 10, 19, 9, 18, b"d" * 32, b"c" * 32),
-        Slice(2, 3, 4, 0, 0, 1, 2, b"e" * 32, b"f" * 32),
+def test_a_batch_keeps_its_slices_with_their_sums(connection: Connection) -> None:
+    slices = [sealed(3, 10, 19), sealed(3, 0, 0, topic=2)]
+    seal(connection, 7, *slices)
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute("SELECT commands, entries, owner FROM batches WHERE id = 7")
+        assert cursor.fetchall() == [(10, 20, "me")]
+        cursor.execute(
+            "SELECT topic, partition, generation, first_offset, last_offset, commands, entries,"
+            " digest, chain FROM batch_slices WHERE batch_id = 7 ORDER BY topic"
+        )
+        assert [Slice(*row) for row in cursor.fetchall()] == [one.slice for one in slices]
+
+
+def test_a_sealed_batch_has_moved_its_partitions_on(connection: Connection) -> None:
+    seal(connection, 7, sealed(3, 10, 19), sealed(4, 0, 0))
+    with connection.cursor(binary=True) as cursor:
+        moved = partitions.partitions(cursor)
+    assert [(row.partition, row.next_offset, row.last_offset) for row in moved] == [
+        (3, 20, 19),
+        (4, 1, 0),
     ]
-    with cursor.connection.transaction():
-        batches.write_batch(cursor, 7, rules_version=1, logic_version=1, owner="me", slices=slices)
-    cursor.execute("SELECT commands, entries, owner FROM batches WHERE id = 7")
-    assert cursor.fetchall() == [(10, 20, "me")]
-    cursor.execute(
-        "SELECT topic, partition, generation, first_offset, last_offset, commands, entries,"
-        " digest, chain FROM batch_slices WHERE batch_id = 7 ORDER BY topic"
-    )
-    assert [Slice(*row) for row in cursor.fetchall()] == slices
+    assert {(row.last_digest, row.chain) for row in moved} == {(b"digest", b"c" * 32)}
 
 
-def test_a_take_over_finds_what_lies_from_the_committed_offset_on(cursor: Cursor) -> None:
-    batches.write_outbox(cursor, [frames(1, 0, 4), frames(2, 0, 4), frames(1, 5, 9, batch=2)])
-    assert batches.unpublished(cursor, 0, 1, 5) == [frames(1, 5, 9, batch=2)]
-    assert batches.unpublished(cursor, 0, 1, 0) == [frames(1, 0, 4), frames(1, 5, 9, batch=2)]
-    assert batches.unpublished(cursor, 0, 1, 10) == []
-    assert batches.unpublished(cursor, 1, 1, 0) == []
+def test_a_batch_of_a_partition_that_nobody_has_taken_over_is_refused(
+    connection: Connection,
+) -> None:
+    with (
+        pytest.raises(Fenced, match="1 partitions to advance, 0 there"),
+        connection.transaction(),
+        together(connection) as server,
+    ):
+        batches.seal(
+            server, 7, rules_version=1, logic_version=1, owner="me", sealed=[sealed(3, 0, 9)]
+        )
+    assert connection.execute("SELECT count(*) FROM batches").fetchone() == (0,)
 
 
-def test_the_outbox_loses_what_is_published_and_old_alone(cursor: Cursor) -> None:
-    batches.write_outbox(cursor, [frames(1, 0, 4), frames(1, 5, 9), frames(2, 0, 4)])
-    assert batches.prune_outbox(cursor, [(0, 1, 5)], 3600.0) == 0
-    assert batches.prune_outbox(cursor, [(0, 1, 5)], 0.0) == 1
-    assert batches.prune_outbox(cursor, [], 0.0) == 0
-    assert batches.unpublished(cursor, 0, 1, 0) == [frames(1, 5, 9)]
-    assert batches.unpublished(cursor, 0, 2, 0) == [frames(2, 0, 4)]
+def test_the_offsets_passed_are_told_once_the_batch_is_committed(
+    database: Database, connection: Connection
+) -> None:
+    with psycopg.connect(database.api_url, autocommit=True) as listener:
+        listener.execute("LISTEN wallet_passed")
+        with connection.transaction():
+            seal(connection, 7, sealed(1, 0, 9), sealed(2, 0, 6))
+            assert list(listener.notifies(timeout=0.1)) == []
+        told = list(listener.notifies(timeout=5.0, stop_after=1))
+        assert [one.payload for one in told] == ["0:1:10,0:2:7"]
+
+
+def test_a_batch_over_very_many_partitions_is_told_in_parts(
+    database: Database, connection: Connection
+) -> None:
+    last = 2**55 - 1
+    with psycopg.connect(database.api_url, autocommit=True) as listener:
+        listener.execute("LISTEN wallet_passed")
+        seal(connection, 7, *(sealed(number, last, last) for number in range(600)))
+        told = list(listener.notifies(timeout=5.0, stop_after=3))
+    passed = [place for one in told for place in one.payload.split(",")]
+    assert passed == [f"0:{number}:{2**55}" for number in range(600)]
+
+
+def test_a_take_over_finds_what_lies_from_the_committed_offset_on(connection: Connection) -> None:
+    seal(connection, 1, sealed(1, 0, 4), sealed(2, 0, 4))
+    seal(connection, 2, sealed(1, 5, 9))
+    with connection.cursor(binary=True) as cursor:
+        assert batches.unpublished(cursor, 0, 1, 5) == [frames(1, 5, 9, batch=2)]
+        assert batches.unpublished(cursor, 0, 1, 0) == [frames(1, 0, 4), frames(1, 5, 9, batch=2)]
+        assert batches.unpublished(cursor, 0, 1, 10) == []
+        assert batches.unpublished(cursor, 1, 1, 0) == []
+
+
+def test_the_outbox_loses_what_is_published_and_old_alone(connection: Connection) -> None:
+    seal(connection, 1, sealed(1, 0, 4), sealed(2, 0, 4))
+    seal(connection, 2, sealed(1, 5, 9))
+    with connection.cursor(binary=True) as cursor:
+        assert batches.prune_outbox(cursor, [(0, 1, 5)], 3600.0) == 0
+        assert batches.prune_outbox(cursor, [(0, 1, 5)], 0.0) == 1
+        assert batches.prune_outbox(cursor, [], 0.0) == 0
+        assert batches.unpublished(cursor, 0, 1, 0) == [frames(1, 5, 9, batch=2)]
+        assert batches.unpublished(cursor, 0, 2, 0) == [frames(2, 0, 4)]
 
 
 def test_a_digest_depends_on_every_byte_and_the_chain_on_every_digest() -> None:

@@ -10,7 +10,8 @@ import pytest
 from psycopg import errors
 
 from db import partitions
-from db.partitions import Fenced, Progress
+from db.partitions import Fenced
+from db.together import together
 from tests.conftest import Database
 from tests.support.till import worker_connection
 
@@ -39,22 +40,28 @@ def take(connection: Connection, *numbers: int, owner: str = "me") -> list[parti
         ]
 
 
-def progress(partition: int, next_offset: int) -> Progress:
-    return Progress(0, partition, next_offset, next_offset - 1, b"digest", b"c" * 32)
+def advance(connection: Connection, partition: int, next_offset: int) -> None:
+    """What a batch that ends before that offset leaves."""
+    connection.execute(
+        "UPDATE partitions SET next_offset = %s, last_offset = %s, last_digest = 'digest',"
+        " chain = %s WHERE partition = %s",
+        (next_offset, next_offset - 1, b"c" * 32, partition),
+    )
 
 
-def claim(connection: Connection, *wanted: tuple[int, int, int]) -> list[partitions.Partition]:
-    """Claim (partition, epoch, first offset) of topic 0."""
-    with connection.cursor(binary=True) as cursor:
-        return partitions.claim(cursor, [(0, *one) for one in wanted])
+def claim(connection: Connection, *wanted: tuple[int, int, int]) -> list[int]:
+    """Claim (partition, epoch, first offset) of topic 0; the numbers of what is held."""
+    with together(connection) as server:
+        held = partitions.claim(server, [(0, *one) for one in wanted])
+        return [number for _, number in held()]
 
 
 def test_each_take_over_raises_the_epoch_and_keeps_the_rest(mine: Connection) -> None:
     (first,) = take(mine, 3)
     assert (first.epoch, first.next_offset, first.generation) == (1, 0, 1)
     assert (first.topic_id, first.chain, first.last_offset) == ("T", bytes(32), None)
+    advance(mine, 3, 10)
     with mine.cursor(binary=True) as cursor:
-        partitions.advance(cursor, [progress(3, 10)])
         partitions.halt(cursor, 0, 3, "the log is another")
         second = partitions.take_over(cursor, 0, 3, topic_id="another", owner="you")
         assert second == first._replace(
@@ -65,7 +72,7 @@ def test_each_take_over_raises_the_epoch_and_keeps_the_rest(mine: Connection) ->
 
 def test_a_batch_is_refused_under_an_old_epoch(mine: Connection, theirs: Connection) -> None:
     take(mine, 0, 1)
-    assert [row.partition for row in claim(mine, (0, 1, 0), (1, 1, 0))] == [0, 1]
+    assert claim(mine, (0, 1, 0), (1, 1, 0)) == [0, 1]
     take(theirs, 1)
     with pytest.raises(Fenced, match="partition 1"):
         claim(mine, (0, 1, 0), (1, 1, 0))
@@ -74,8 +81,7 @@ def test_a_batch_is_refused_under_an_old_epoch(mine: Connection, theirs: Connect
 
 def test_a_batch_is_refused_that_was_applied_before_and_gaps_are_none(mine: Connection) -> None:
     take(mine, 0)
-    with mine.cursor(binary=True) as cursor:
-        partitions.advance(cursor, [progress(0, 10)])
+    advance(mine, 0, 10)
     with pytest.raises(Fenced):
         claim(mine, (0, 1, 9))
     assert claim(mine, (0, 1, 10))
@@ -86,8 +92,6 @@ def test_a_batch_is_refused_that_was_applied_before_and_gaps_are_none(mine: Conn
 def test_a_partition_that_nobody_has_taken_over_is_nobodys(mine: Connection) -> None:
     with pytest.raises(Fenced, match="None"):
         claim(mine, (0, 0, 0))
-    with mine.cursor() as cursor, pytest.raises(Fenced, match="1 partitions to advance, 0 there"):
-        partitions.advance(cursor, [progress(0, 10)])
 
 
 def test_a_take_over_waits_for_the_batch_that_is_under_way(
@@ -129,7 +133,7 @@ def test_a_worker_frozen_inside_a_copy_holds_on_until_it_is_ended(
     theirs.execute("SET lock_timeout = 1000")
     frozen = mine.cursor(binary=True)
     with pytest.raises(psycopg.OperationalError), mine.transaction():
-        partitions.claim(frozen, [(0, 0, 1, 0)])
+        claim(mine, (0, 1, 0))
         with frozen.copy("COPY outbox FROM STDIN (FORMAT binary)") as copy:
             copy.write(b"PGCOPY\n\xff\r\n\0")
             with pytest.raises(errors.LockNotAvailable):
@@ -137,28 +141,3 @@ def test_a_worker_frozen_inside_a_copy_holds_on_until_it_is_ended(
             with theirs.cursor() as cursor:
                 assert partitions.terminate_owner(cursor, 0, 0)
             assert take(theirs, 0)[0].epoch == 2
-
-
-def test_the_offsets_passed_are_told_once_the_batch_is_committed(
-    database: Database, mine: Connection
-) -> None:
-    with psycopg.connect(database.api_url, autocommit=True) as listener:
-        listener.execute("LISTEN wallet_passed")
-        with mine.transaction(), mine.cursor() as cursor:
-            partitions.notify_passed(cursor, [progress(1, 10), progress(2, 7)])
-            assert list(listener.notifies(timeout=0.1)) == []
-        told = list(listener.notifies(timeout=5.0, stop_after=1))
-        assert [one.payload for one in told] == ["0:1:10,0:2:7"]
-
-
-def test_a_batch_over_very_many_partitions_is_told_in_parts(
-    database: Database, mine: Connection
-) -> None:
-    everything = [progress(number, 2**55) for number in range(600)]
-    with psycopg.connect(database.api_url, autocommit=True) as listener:
-        listener.execute("LISTEN wallet_passed")
-        with mine.transaction(), mine.cursor() as cursor:
-            partitions.notify_passed(cursor, everything)
-        told = list(listener.notifies(timeout=5.0, stop_after=3))
-    passed = [place for one in told for place in one.payload.split(",")]
-    assert passed == [f"0:{number}:{2**55}" for number in range(600)]
