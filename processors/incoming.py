@@ -41,6 +41,14 @@ class Item(NamedTuple):
     command: Command | Malformed
 
 
+class Undecidable(Exception):
+    """A command made the program fail; it is set apart so that the others go on."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(f"topic {record.topic}, {record.partition}/{record.offset}")
+        self.record = record
+
+
 class Slice(NamedTuple):
     """A batch's part of one partition, by offset."""
 
@@ -67,7 +75,7 @@ def read_batch(
     """The batch's slices in the order in which they are decided: by topic, partition, offset.
 
     ``unprocessable`` names (topic, partition, offset) of commands that the database has refused;
-    they become dead letters.
+    they become dead letters. Raises ``Undecidable`` for a record that nobody foresaw.
     """
     return [
         Slice(topic, partition, _read_all(CommandTopic(topic), group, unprocessable))
@@ -95,5 +103,7 @@ def _read_all(
             except Malformed as fault:
                 # Made anew: the one that was raised holds this frame, and with it the batch.
                 command = Malformed(fault.code, fault.detail)
+            except Exception as error:
+                raise Undecidable(record) from error
         items.append(Item(record, command))
     return items

@@ -14,7 +14,7 @@ from db.copy import command_row, entry_row, text_field
 from db.reads import First
 from db.writes import DeadLetter
 from processors.books import BatchBooks
-from processors.incoming import Record, Slice
+from processors.incoming import Record, Slice, Undecidable
 from processors.ledger.decide import decide
 from processors.ledger.model import Acceptance, Refusal, Request
 from processors.ledger.postings import EntryRow, post
@@ -70,14 +70,6 @@ class SliceJournal(msgspec.Struct):
     entries: list[bytes]
     frames: list[Frame]
     dead_letters: list[DeadLetter]
-
-
-class Undecidable(Exception):
-    """A command made the program fail; it is set apart so that the others go on."""
-
-    def __init__(self, record: Record) -> None:
-        super().__init__(f"topic {record.topic}, {record.partition}/{record.offset}")
-        self.record = record
 
 
 class Counts(msgspec.Struct):

@@ -265,9 +265,9 @@ def _faults_of_data(topic: CommandTopic, document: dict[str, msgspec.Raw]) -> It
     """Faults of version, type, topic and data; data is judged only where its type is known."""
     version = document.get("version")
     if version is not None and bytes(version) != b"%d" % VERSION:
-        yield Malformed(
-            Rejection.WRONG_VERSION, f"version {bytes(version)[:20].decode()} is not known here"
-        )
+        # Cut in bytes, perhaps within a letter.
+        told = _told(bytes(version)[:20].decode(errors="replace"))
+        yield Malformed(Rejection.WRONG_VERSION, f"version {told} is not known here")
         return
     name = _text_in(document, "type")
     if name is None:
@@ -316,12 +316,16 @@ _WORDINGS: Final = (
 )
 
 
+def _told(text: str) -> str:
+    """What may quote a stranger's value: it must fit into a log and into a column of text."""
+    return _control.sub("\N{REPLACEMENT CHARACTER}", text)[:_DETAIL_MAX]
+
+
 def _fault_of_error(error: Exception) -> Malformed:
     """The fault anew: the one that was raised knows its frames, and they would know it."""
     if isinstance(error.__cause__, Malformed):
         return Malformed(error.__cause__.code, error.__cause__.detail)
-    # It may quote the value: what a stranger wrote must fit into a log and a column of text.
-    message = _control.sub("\N{REPLACEMENT CHARACTER}", str(error))[:_DETAIL_MAX]
+    message = _told(str(error))
     for wording, code in _WORDINGS:
         if wording.search(message):
             return Malformed(code, message)

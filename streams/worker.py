@@ -22,8 +22,7 @@ from db.failures import LOCKED, REFUSED, RIVALRY
 from db.partitions import Fenced
 from db.plain import use_plain_values
 from processors.apply import Applied, Applier, Claim, StagedSlice
-from processors.incoming import Record
-from processors.journal import Undecidable
+from processors.incoming import Record, Undecidable
 from schemas.settings import Settings
 from streams import metrics
 from streams.alarms import Alarms

@@ -17,8 +17,7 @@ from db import rebuilding
 from db.rebuilding import Connection
 from processors.apply import Applier, Claim
 from processors.dogecoin.derivation import EXTERNAL_CHAIN, Keychain
-from processors.incoming import Record
-from processors.journal import Undecidable
+from processors.incoming import Record, Undecidable
 from processors.ledger.decide import LOGIC_VERSION
 from processors.seed import require_same_account
 from schemas.publications import Manifest

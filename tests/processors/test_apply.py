@@ -11,8 +11,7 @@ import pytest
 
 from db.batches import digest_of
 from db.partitions import Fenced
-from processors.incoming import Record
-from processors.journal import Undecidable
+from processors.incoming import Record, Undecidable
 from schemas.amounts import Share
 from schemas.commands import (
     AssignAddress,
@@ -26,6 +25,7 @@ from schemas.commands import (
     RequestWithdrawal,
     SetRules,
 )
+from schemas.envelope import read_command
 from schemas.ids import EVENT_LEG, number_of, place_of, text_of
 from schemas.rejections import Rejection
 from schemas.samples import WRECKS
@@ -417,6 +417,25 @@ def test_a_command_that_makes_the_program_fail_is_named_and_can_be_set_apart(
         (),
         (bad.offset,),
     ]
+
+
+def test_a_record_that_makes_the_reading_fail_is_named_and_can_be_set_apart(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, placed: bool) -> object:
+        if arguments[2] == bad.value:
+            raise ZeroDivisionError
+        return read_command(*arguments, placed=placed)  # type: ignore[arg-type]
+
+    till.fund(100)
+    good, bad = till.put(lock(10)), till.put(lock(20, "8"))
+    monkeypatch.setattr("processors.incoming.read_command", fail)
+    with pytest.raises(Undecidable) as failure:
+        till.apply(good, bad)
+    assert failure.value.record == bad
+    till.told += till.applier.apply([good, bad], till.claims, unprocessable={bad[:3]}).slices
+    assert till.outcome(good) == ("accepted", None)
+    assert till.outcome(bad) == ("dead", "unprocessable")
 
 
 def test_a_digest_covers_entries_and_outcomes_in_the_order_of_the_log() -> None:

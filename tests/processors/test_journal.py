@@ -11,8 +11,8 @@ import pytest
 
 from db.reads import First
 from processors.books import BatchBooks
-from processors.incoming import Record, read_batch
-from processors.journal import EVENT_FRAME, Counts, Frame, Journal, Undecidable
+from processors.incoming import Record, Undecidable, read_batch
+from processors.journal import EVENT_FRAME, Counts, Frame, Journal
 from schemas.commands import LockFunds, OpenWallet, PayOrder, ReleaseEscrow
 from schemas.events import CloudEvent
 from schemas.ledger import HOUSE
