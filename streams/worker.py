@@ -51,6 +51,9 @@ _PRUNE_SECONDS: Final = 60.0
 #: How long to wait for records while a publication is under way and the next one waits for it.
 _GLANCE_SECONDS: Final = 0.002
 
+#: The trigger that adds up what a statement inserted keeps all of its entries: a full batch's would
+#: go to disk under the server's own limit of 4 MB.
+_WORK_KB: Final = 32 * 1024
 #: No batch holds its locks for so long; who waits longer looks after the group meanwhile.
 _LOCK_MS: Final = 5_000
 
@@ -396,6 +399,7 @@ class Worker:
         require_schema(connection)
         use_plain_values(connection)
         connection.execute(f"SET lock_timeout = {_LOCK_MS}")
+        connection.execute(f"SET work_mem = {_WORK_KB}")
         self._connection = connection
         self._applier = Applier(connection, owner=self._owner, derive=self._derive, step=self._step)
         self._take_over = TakeOver(
