@@ -185,6 +185,10 @@ class ViewsApp(faust.App):
     def _new_transport(self) -> Transport:
         return _CommittedTransport(self.conf.broker_consumer, self)
 
+    def _create_directories(self) -> None:
+        """None: Faust makes them for tables on disk, in the working directory; ours is in memory,
+        and nothing was ever written there."""
+
     async def _leave(self, *args: Any, **signal: Any) -> None:
         if self.before_leaving is not None:
             await self.before_leaving()
