@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +16,7 @@ from streams import metrics
 from streams.kafka.admin import Admin
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.lag import LagView
+from streams.ports import free_port
 from streams.views.clock import Clock, Now
 from streams.views.faust_app import ViewsApp
 from streams.views.keeper import Keeper
@@ -264,13 +264,7 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    port = settings.views_port or _free_port(settings.views_host)
+    port = settings.views_port or free_port(settings.views_host)
     views = Views(settings, port)
     announce(f"wallet views: http://{settings.views_host}:{port}")
     await views.run(stop)
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as taken:
-        taken.bind((host, 0))
-        return int(taken.getsockname()[1])

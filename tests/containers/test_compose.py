@@ -12,7 +12,8 @@ from typing import Final
 
 import pytest
 
-from api.commands.health import PROCESSES, address_of
+from api.commands.health import PROCESSES
+from api.probes import address_of
 from schemas.settings import PREFIX, Settings
 from streams.local import compose as secrets_of_compose
 from streams.local import containers
