@@ -18,7 +18,7 @@ from streams.kafka.config import KafkaUnavailable
 from streams.kafka.lag import LagView
 from streams.ports import free_port
 from streams.views.clock import Clock, Now
-from streams.views.faust_app import ViewsApp
+from streams.views.faust_app import ViewsApp, sure_seconds
 from streams.views.keeper import Keeper
 from streams.views.kept import Incident
 from streams.views.outlook import Outlook, watches_hot_wallet
@@ -59,6 +59,7 @@ class Views:
         self._writing = asyncio.Lock()
         self._app.before_leaving = self._write
         self._beat = time.monotonic()
+        self._sure_seconds = sure_seconds(settings.views_session_seconds)
         self._forget_due = 0.0
         unwatched = () if watches_hot_wallet(settings) else self._of_hot_wallet()
         if unwatched:
@@ -139,10 +140,8 @@ class Views:
         while not stop.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _WRITE_SECONDS)
-            slept = time.monotonic() - self._beat
-            if slept > self._settings.views_session_seconds and not self._writing.locked():
-                # Somebody else may have our partitions; what we would write is old.
-                raise ViewsFailed(f"stood still for {slept:.0f} s, longer than a session")
+            if not self._writing.locked():
+                self._check_beat()
             self._beat = time.monotonic()
             if self._app.joined:
                 await self._write()
@@ -150,13 +149,21 @@ class Views:
     async def _write(self) -> None:
         """Called too before partitions are given up: no write of ours may come after that."""
         async with self._writing:
+            phases = self._keeper.leave()
+            if any(phases):
+                self._check_beat()
             try:
-                session = self._settings.views_session_seconds
-                await self._app.write(self._keeper.leave(), session)
+                await self._app.write(phases, self._sure_seconds)
             except TimeoutError as late:
                 raise ViewsFailed(str(late)) from late
             self._keeper.store.left()
             self._beat = time.monotonic()
+
+    def _check_beat(self) -> None:
+        """Raises ``ViewsFailed`` after a freeze: what we would write may be old by now."""
+        slept = time.monotonic() - self._beat
+        if slept > self._sure_seconds:
+            raise ViewsFailed(f"stood still for {slept:.1f} s: others may have its partitions")
 
     async def _look_on(self) -> None:
         while True:
