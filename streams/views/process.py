@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,6 +44,9 @@ class ViewsFailed(Exception):
 
 class Views:
     """One member; build it inside the loop that runs it."""
+
+    #: Told of what ends it, before it lets go of Faust and the servers.
+    failing: Callable[[Exception], None] = staticmethod(lambda fault: None)
 
     def __init__(self, settings: Settings, port: int) -> None:
         self._settings = settings
@@ -124,6 +129,9 @@ class Views:
             done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+        except Exception as fault:
+            self.failing(fault)
+            raise
         finally:
             for task in loops:
                 task.cancel()
@@ -266,6 +274,14 @@ def run_views(settings: Settings, *, announce: Callable[[str], None]) -> None:
     asyncio.run(_serve(settings, announce))
 
 
+def _end_soon(fault: Exception) -> None:
+    """End the process with 1 though Faust should not: after a freeze its threads may hang."""
+    log.error("the views end", extra={"cause": str(fault)})
+    ending = threading.Timer(_HURRY_SECONDS, os._exit, (1,))
+    ending.daemon = True
+    ending.start()
+
+
 async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -273,5 +289,6 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
         loop.add_signal_handler(number, stop.set)
     port = settings.views_port or free_port(settings.views_host)
     views = Views(settings, port)
+    views.failing = _end_soon
     announce(f"wallet views: http://{settings.views_host}:{port}")
     await views.run(stop)
