@@ -21,6 +21,7 @@ from api.home import (
     stop_leftovers,
 )
 from api.local_chain import LocalChain, provide_chain
+from api.probes import address_of
 from db import migrate, rules
 from db.engine import connect
 from processors.seed import first_rules, keychain_of
@@ -215,7 +216,7 @@ class LocalWallet:
         user_id = str(uuid.uuid4()) if account is None else account.user_id
         endpoints = Endpoints(
             pid=os.getpid(),
-            api=api_url(settings),
+            api=address_of("api", settings),
             broker=settings.kafka["bootstrap.servers"],
             database=settings.api_database_url,
             worker_metrics=f"{address_of('worker', settings)}/metrics",
@@ -233,19 +234,6 @@ class LocalWallet:
         text = msgspec.json.format(msgspec.json.encode(endpoints), indent=2).decode()
         keys.write_private(self._home / ENDPOINTS_FILE, text + "\n")
         return endpoints
-
-
-def api_url(settings: Settings) -> str:
-    """Where a client on this machine reaches the API."""
-    host = "127.0.0.1" if settings.api_host in ("0.0.0.0", "::", "") else settings.api_host  # noqa: S104
-    return f"http://{host}:{settings.api_port}"
-
-
-def address_of(name: str, settings: Settings) -> str:
-    """Where a process of ours tells of itself."""
-    if name == "api":
-        return api_url(settings)
-    return f"http://127.0.0.1:{getattr(settings, f'{name}_port')}"
 
 
 def write_environment(home: Path, settings: Settings, more: Mapping[str, str] = {}) -> None:

@@ -35,10 +35,10 @@ _QUICK: Final = Options(
 
 def main(arguments: list[str]) -> int:
     """Measure what is asked for; 1 if a run did not do what it should have done."""
-    asked = _parser().parse_args(arguments)
+    asked = arguments_of(arguments)
     console = Console(highlight=False, soft_wrap=True)
     if asked.show:
-        return _show_kept(asked.results, console)
+        return _show_kept(asked.results or RESULTS, console)
     progress = OnConsole(console)
     started = time.monotonic()
     # So that whatever ends the bench, its servers end with it.
@@ -55,10 +55,14 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("bench: interrupted; nothing is kept", file=sys.stderr)
         return 130
-    results = results_of(lines, machine, " ".join(arguments), time.monotonic() - started)
-    save(results, asked.results)
+    seconds = time.monotonic() - started
+    results = results_of(lines, machine, " ".join(arguments), seconds, look=asked.quick)
     show(results, _wide(console))
-    console.print(f"kept in {asked.results}")
+    if (kept := kept_in(asked)) is None:
+        console.print(f"not kept: {RESULTS} has what was measured last")
+        return 0
+    save(results, kept)
+    console.print(f"kept in {kept}")
     return 0
 
 
@@ -76,7 +80,8 @@ def _wide(console: Console) -> Console:
     return console if console.is_terminal else Console(width=160, highlight=False)
 
 
-def _parser() -> argparse.ArgumentParser:
+def arguments_of(arguments: list[str]) -> argparse.Namespace:
+    """What is asked for; exits where it is none of what can be."""
     told = ["the lines:", *(f"  {letter}  {what}" for letter, what in LETTERS.items())]
     parser = argparse.ArgumentParser(
         prog="python -m bench",
@@ -93,8 +98,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hour", action="store_true", help="watch the memory for an hour")
     parser.add_argument("--seconds", type=float, help="watch the memory for so long")
     parser.add_argument("--show", action="store_true", help="print what was kept last, and end")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where to keep the results")
-    return parser
+    parser.add_argument("--results", type=Path, help="where to keep the results")
+    return parser.parse_args(arguments)
+
+
+def kept_in(asked: argparse.Namespace) -> Path | None:
+    """Where the results are kept: those of a look nowhere, unless a place is named."""
+    if asked.results is not None:
+        return Path(asked.results)
+    return None if asked.quick else RESULTS
 
 
 def options_of(asked: argparse.Namespace) -> Options:

@@ -25,6 +25,11 @@ from streams.local.jars import kafka_version
 _PACKAGES: Final = ("aiohttp", "confluent-kafka", "msgspec", "psycopg")
 _SYNCS: Final = 100
 
+#: What stands under the table of a quick run.
+LOOK: Final = (
+    "A look, not a measurement: the runs were short and the past a tenth, so no bar is judged."
+)
+
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
     """One measurement: ``ratio`` is value to baseline, ``met`` None where there is no bar."""
@@ -70,6 +75,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     machine: Machine
     lines: list[Line]
+    #: Whether it was too short to measure anything by; then no bar is judged.
+    look: bool = False
 
 
 def describe(servers: Servers) -> Machine:
@@ -96,8 +103,12 @@ def describe(servers: Servers) -> Machine:
     )
 
 
-def results_of(lines: list[Line], machine: Machine, arguments: str, seconds: float) -> Results:
-    """Everything that is kept of a run."""
+def results_of(
+    lines: list[Line], machine: Machine, arguments: str, seconds: float, *, look: bool = False
+) -> Results:
+    """Everything that is kept of a run; one that is only a look says of no bar that it is met."""
+    if look:
+        lines = [msgspec.structs.replace(line, met=None) for line in lines]
     return Results(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=_commit(),
@@ -105,6 +116,7 @@ def results_of(lines: list[Line], machine: Machine, arguments: str, seconds: flo
         seconds=round(seconds, 1),
         machine=machine,
         lines=lines,
+        look=look,
     )
 
 
@@ -136,6 +148,8 @@ def show(results: Results, console: Console) -> None:
             {None: "", True: "met", False: "[red]not met[/red]"}[line.met],
         )
     console.print(table)
+    if results.look:
+        console.print(LOOK, soft_wrap=True, style="bold")
     for line in results.lines:
         told = "; ".join(filter(None, (line.against and f"against {line.against}", line.note)))
         if told:

@@ -159,6 +159,16 @@ def test_decisions_know_no_clock_no_chance_and_no_outside() -> None:
     assert not wrong
 
 
+def test_no_admin_client_asks_for_committed_offsets_which_can_end_the_process() -> None:
+    wrong = [
+        f"{path}:{node.lineno}"
+        for path in sources(*FOLDERS)
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Attribute) and node.attr == "list_consumer_group_offsets"
+    ]
+    assert not wrong, "streams/kafka/committed.py says why, and asks by a consumer"
+
+
 def test_nothing_is_left_for_later() -> None:
     unfinished = re.compile(r"\b(TODO|FIXME|NotImplementedError)\b")
     found = [

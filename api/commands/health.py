@@ -11,11 +11,10 @@ from typing import Final
 
 import click
 
+from api.probes import address_of
 from schemas.settings import Settings, SettingsError
 
 _TIMEOUT_SECONDS: Final = 3.0
-#: Addresses that stand for all of the machine's; it is asked by the loopback then.
-_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared
 #: The first process of a container, which is what a container is for.
 _FIRST: Final = Path("/proc/1/cmdline")
 
@@ -42,18 +41,6 @@ def command(process: str | None, ready: bool) -> None:
     if said is not None:
         raise click.ClickException(f"the {name} is not {'ready' if ready else 'well'}: {said}")
     click.echo(f"the {name} is {'ready' if ready else 'well'}")
-
-
-def address_of(name: str, settings: Settings) -> str:
-    """Where the process serves its probe; raises ``SettingsError`` where its port is drawn."""
-    port, host = getattr(settings, f"{name}_port"), getattr(settings, f"{name}_host")
-    if not port:
-        raise SettingsError(
-            f"WALLET_{name.upper()}_PORT is 0, which takes a free port: set one to ask the {name}."
-        )
-    host = _ANY.get(host, host)
-    scheme = "https" if name == "api" and settings.api_tls_certificate else "http"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _ask(url: str, settings: Settings) -> str | None:

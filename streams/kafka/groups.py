@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Final
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, TopicPartition
@@ -11,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
+from streams.kafka.committed import CommittedView
 from streams.kafka.config import KafkaUnavailable, client_config, finished
 
 Place = tuple[CommandTopic, int]
@@ -31,6 +33,7 @@ class Group:
     """The consumer group of the workers, seen from outside of it."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._name = settings.group
         self._admin = AdminClient(client_config(settings))
         self._names = {code: topic_name(settings, code) for code in CommandTopic}
@@ -41,21 +44,9 @@ class Group:
 
         None where there is none. Raises ``KafkaUnavailable``.
         """
-        if not places:
-            return {}
-        asked = ConsumerGroupTopicPartitions(
-            self._name, [TopicPartition(self._names[code], number) for code, number in places]
-        )
-        future = self._admin.list_consumer_group_offsets([asked], request_timeout=_TIMEOUT_SECONDS)[
-            self._name
-        ]
-        found: dict[Place, int | None] = {}
-        for position in finished(future).topic_partitions:
-            if position.error is not None:
-                raise KafkaUnavailable(f"committed offsets: {position.error}")
-            place = (self._codes[position.topic], position.partition)
-            found[place] = position.offset if position.offset >= 0 else None
-        return found
+        with closing(CommittedView(self._settings, self._name)) as view:
+            found = view.of([(self._names[code], number) for code, number in places])
+        return {(self._codes[topic], number): offset for (topic, number), offset in found.items()}
 
     def members(self) -> int:
         """How many workers are in the group at present."""

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
-
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from typing import NamedTuple
 
 from schemas.settings import Settings
 from streams.kafka.admin import Admin
-from streams.kafka.config import KafkaUnavailable, client_config
+from streams.kafka.committed import CommittedView
 from streams.kafka.view import LogView
-
-_TIMEOUT_SECONDS: Final = 10.0
 
 
 class Backlog(NamedTuple):
@@ -37,54 +32,35 @@ class LagView:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._groups: dict[str, Consumer] = {}
+        self._groups: dict[str, CommittedView] = {}
         self._admin = Admin(settings)
         self._log = LogView(settings)
 
     def close(self) -> None:
         """Let go of the broker."""
         self._log.close()
-        for asker in self._groups.values():
-            asker.close()
+        for view in self._groups.values():
+            view.close()
 
     def of_group(self, group: str, topics: Sequence[str]) -> Backlog:
         """What a group has not committed; where it has committed nothing, all there is."""
         facts = self._admin.topics(topics)
         places = [
-            TopicPartition(topic, number)
-            for topic, fact in facts.items()
-            for number in range(fact.partitions)
+            (topic, number) for topic, fact in facts.items() for number in range(fact.partitions)
         ]
         committed: dict[str, dict[int, int]] = {topic: {} for topic in facts}
-        for position in self._committed(group, places):
-            if position.offset >= 0:
-                committed[position.topic][position.partition] = position.offset
+        for (topic, number), offset in self._of(group).of(places).items():
+            if offset is not None:
+                committed[topic][number] = offset
         waiting = Backlog()
         for topic, fact in facts.items():
             waiting += self.behind(topic, range(fact.partitions), committed[topic])
         return waiting
 
-    def _committed(self, group: str, places: list[TopicPartition]) -> list[TopicPartition]:
-        """Asked by a consumer that never joins.
-
-        The admin client's own question ends the whole process where the broker says that it does
-        not coordinate the group just now (seen in librdkafka 2.16: it has no group to look up).
-        """
-        asker = self._groups.get(group)
-        if asker is None:
-            own = {
-                "client.id": f"wallet-lag-{uuid.uuid4().hex[:8]}",
-                "group.id": group,
-                "enable.auto.commit": False,
-                "auto.offset.reset": "error",
-                # Else it would wait while the group commits in a transaction.
-                "isolation.level": "read_uncommitted",
-            }
-            asker = self._groups[group] = Consumer(client_config(self._settings, **own))
-        try:
-            return list(asker.committed(places, timeout=_TIMEOUT_SECONDS))
-        except KafkaException as error:
-            raise KafkaUnavailable(f"committed offsets of {group}: {error}") from error
+    def _of(self, group: str) -> CommittedView:
+        if group not in self._groups:
+            self._groups[group] = CommittedView(self._settings, group)
+        return self._groups[group]
 
     def behind(
         self, topic: str, partitions: Sequence[int], positions: Mapping[int, int]

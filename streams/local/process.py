@@ -15,7 +15,23 @@ from typing import Final
 
 import psutil
 
-LOOPBACK: Final = "127.0.0.1"
+from streams.ports import LOOPBACK, free_port
+
+#: The ports are from a module of their own, since views too take one and want nothing local.
+__all__ = [
+    "LOOPBACK",
+    "Identity",
+    "accepts",
+    "alive",
+    "free_port",
+    "is_root",
+    "port_is_free",
+    "record",
+    "recorded",
+    "spawn",
+    "stop",
+    "wait_until",
+]
 
 #: Between two looks at a condition that another process makes true.
 _GLANCE_SECONDS: Final = 0.02
@@ -128,14 +144,6 @@ def wait_until(condition: Callable[[], bool], timeout_seconds: float) -> bool:
             return False
         time.sleep(_GLANCE_SECONDS)
     return True
-
-
-def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def port_is_free(port: int, host: str = LOOPBACK) -> bool:

@@ -27,13 +27,21 @@ from schemas.topics import EVENTS, VIEWS_STATE, topic_name
 
 log = logging.getLogger(__name__)
 
-#: Three beats within a session.
+#: Within a session.
 _BEATS: Final = 3.0
 _STOP_SECONDS: Final = 20.0
 
 Answer = tuple[int, str, bytes]
 #: Given what stands in the path and in the query: status, content type and body.
 Page = Callable[[Mapping[str, str], Mapping[str, str]], Awaitable[Answer]]
+
+
+def sure_seconds(session_seconds: float) -> float:
+    """How long a member is sure of its partitions after it last looked at its clock.
+
+    Less than a session, which the broker counts from the last heartbeat that it had.
+    """
+    return session_seconds * (1 - 1 / _BEATS)
 
 
 class Keeps(Protocol):
@@ -184,6 +192,10 @@ class ViewsApp(faust.App):
 
     def _new_transport(self) -> Transport:
         return _CommittedTransport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """None: Faust makes them for tables on disk, in the working directory; ours is in memory,
+        and nothing was ever written there."""
 
     async def _leave(self, *args: Any, **signal: Any) -> None:
         if self.before_leaving is not None:

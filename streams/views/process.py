@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
-import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,8 +18,9 @@ from streams import metrics
 from streams.kafka.admin import Admin
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.lag import LagView
+from streams.ports import free_port
 from streams.views.clock import Clock, Now
-from streams.views.faust_app import ViewsApp
+from streams.views.faust_app import ViewsApp, sure_seconds
 from streams.views.keeper import Keeper
 from streams.views.kept import Incident
 from streams.views.outlook import Outlook, watches_hot_wallet
@@ -43,6 +45,9 @@ class ViewsFailed(Exception):
 class Views:
     """One member; build it inside the loop that runs it."""
 
+    #: Told of what ends it, before it lets go of Faust and the servers.
+    failing: Callable[[Exception], None] = staticmethod(lambda fault: None)
+
     def __init__(self, settings: Settings, port: int) -> None:
         self._settings = settings
         self._rules = read_rules(settings)
@@ -59,6 +64,7 @@ class Views:
         self._writing = asyncio.Lock()
         self._app.before_leaving = self._write
         self._beat = time.monotonic()
+        self._sure_seconds = sure_seconds(settings.views_session_seconds)
         self._forget_due = 0.0
         unwatched = () if watches_hot_wallet(settings) else self._of_hot_wallet()
         if unwatched:
@@ -123,6 +129,9 @@ class Views:
             done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+        except Exception as fault:
+            self.failing(fault)
+            raise
         finally:
             for task in loops:
                 task.cancel()
@@ -139,10 +148,8 @@ class Views:
         while not stop.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _WRITE_SECONDS)
-            slept = time.monotonic() - self._beat
-            if slept > self._settings.views_session_seconds and not self._writing.locked():
-                # Somebody else may have our partitions; what we would write is old.
-                raise ViewsFailed(f"stood still for {slept:.0f} s, longer than a session")
+            if not self._writing.locked():
+                self._check_beat()
             self._beat = time.monotonic()
             if self._app.joined:
                 await self._write()
@@ -150,13 +157,21 @@ class Views:
     async def _write(self) -> None:
         """Called too before partitions are given up: no write of ours may come after that."""
         async with self._writing:
+            phases = self._keeper.leave()
+            if any(phases):
+                self._check_beat()
             try:
-                session = self._settings.views_session_seconds
-                await self._app.write(self._keeper.leave(), session)
+                await self._app.write(phases, self._sure_seconds)
             except TimeoutError as late:
                 raise ViewsFailed(str(late)) from late
             self._keeper.store.left()
             self._beat = time.monotonic()
+
+    def _check_beat(self) -> None:
+        """Raises ``ViewsFailed`` after a freeze: what we would write may be old by now."""
+        slept = time.monotonic() - self._beat
+        if slept > self._sure_seconds:
+            raise ViewsFailed(f"stood still for {slept:.1f} s: others may have its partitions")
 
     async def _look_on(self) -> None:
         while True:
@@ -259,18 +274,21 @@ def run_views(settings: Settings, *, announce: Callable[[str], None]) -> None:
     asyncio.run(_serve(settings, announce))
 
 
+def _end_soon(fault: Exception) -> None:
+    """End the process with 1 though Faust should not: after a freeze its threads may hang."""
+    log.error("the views end", extra={"cause": str(fault)})
+    ending = threading.Timer(_HURRY_SECONDS, os._exit, (1,))
+    ending.daemon = True
+    ending.start()
+
+
 async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    port = settings.views_port or _free_port(settings.views_host)
+    port = settings.views_port or free_port(settings.views_host)
     views = Views(settings, port)
+    views.failing = _end_soon
     announce(f"wallet views: http://{settings.views_host}:{port}")
     await views.run(stop)
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as taken:
-        taken.bind((host, 0))
-        return int(taken.getsockname()[1])

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from api.cli import group
 from api.commands import health
+from api.probes import address_of
 from schemas.settings import Settings
 from streams.local.process import free_port
 from streams.probe import Check, Probe
@@ -95,7 +96,7 @@ def test_it_asks_by_the_loopback_whoever_listens_everywhere_and_by_tls_where_tha
     None
 ):
     settings = Settings(api_host="::", api_port=8003, worker_host="10.0.0.7", worker_port=9101)
-    assert health.address_of("api", settings) == "http://[::1]:8003"
-    assert health.address_of("worker", settings) == "http://10.0.0.7:9101"
+    assert address_of("api", settings) == "http://[::1]:8003"
+    assert address_of("worker", settings) == "http://10.0.0.7:9101"
     secured = Settings(api_host="0.0.0.0", api_tls_certificate="c", api_tls_key="k")
-    assert health.address_of("api", secured) == "https://127.0.0.1:8003"
+    assert address_of("api", secured) == "https://127.0.0.1:8003"

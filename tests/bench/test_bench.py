@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from bench import latency, plans
-from bench.__main__ import options_of
+from bench.__main__ import RESULTS, arguments_of, kept_in, options_of
 from bench.history import write_history
 from bench.lines import LETTERS, Bench, Options
-from bench.report import Results, describe, results_of, save
+from bench.report import LOOK, Line, Machine, Results, describe, results_of, save, show
 from bench.stage import Servers, Stage, new_account
 from bench.throughput import apply_by_baseline, apply_by_workers
 from db.engine import connect
@@ -179,6 +180,25 @@ def test_percentiles_leave_the_warm_up_out() -> None:
     first = round(latency.WARM_UP_SECONDS * latency.RATE)
     samples = dict.fromkeys(range(first), 9.0) | {first + n: n / 1000 for n in range(200)}
     assert latency.waits_of(samples) == (100.0, 198.0, 200)
+
+
+def test_a_quick_run_judges_no_bar_says_so_and_leaves_what_was_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    machine = Machine(
+        cpu="c", cores=2, memory_gb=1.0, system="s", fsync_ms=0.1, postgresql="18", fsync="on",
+        synchronous_commit="on", kafka="4", python="3", packages={},
+    )  # fmt: skip
+    line = Line(key="j", name="events", value=2_033.0, unit="/s", bar="2,000/s", met=True)
+    for arguments, judged in ((["--quick"], None), ([], True)):
+        asked = arguments_of(arguments)
+        results = results_of([line], machine, "", 1.0, look=asked.quick)
+        show(results, Console(width=160))
+        assert [each.met for each in results.lines] == [judged]
+        assert (LOOK in capsys.readouterr().out) is asked.quick
+    assert kept_in(arguments_of(["--quick"])) is None
+    assert kept_in(arguments_of(["--quick", "--results", "here"])) == Path("here")
+    assert kept_in(arguments_of([])) == RESULTS
 
 
 def test_a_line_that_is_not_there_is_told() -> None:

@@ -34,11 +34,11 @@ class Written:
     def __init__(self, broker: str, partitions: int = 2) -> None:
         self.broker = broker
         self.prefix = f"t{uuid.uuid4().hex[:12]}."
-        settings = Settings(
+        self.settings = Settings(
             topic_prefix=self.prefix, partitions=partitions, kafka={"bootstrap.servers": broker}
         )
-        create_topics(settings)
-        self.topic = topic_name(settings, EVENTS)
+        create_topics(self.settings)
+        self.topic = topic_name(self.settings, EVENTS)
 
     def producer(self, **config: Any) -> Producer:
         """As the worker's."""
@@ -53,8 +53,15 @@ class Written:
             self.put(producer, subject, sequence, kind)
         assert producer.flush(PATIENCE_SECONDS) == 0
 
-    def put(self, producer: Producer, subject: str, sequence: int, kind: str = REPLAYED) -> None:
-        """Queue one event."""
+    def put(
+        self,
+        producer: Producer,
+        subject: str,
+        sequence: int,
+        kind: str = REPLAYED,
+        **more: object,
+    ) -> None:
+        """Queue one event; ``more`` is what is told otherwise."""
         event = {
             "specversion": "1.0",
             "id": id_of(subject, sequence),
@@ -73,6 +80,7 @@ class Written:
         }
         if kind != REPLAYED:
             event |= {"type": kind, "data": {}}
+        event |= more
         producer.produce(self.topic, json.dumps(event).encode(), subject.encode())
 
     def drop_before(self, place: TopicPartition) -> None:

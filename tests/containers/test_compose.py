@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import yaml
 
-from api.commands.health import PROCESSES, address_of
+from api.commands.health import PROCESSES
+from api.probes import address_of
 from schemas.settings import PREFIX, Settings
 from streams.local import compose as secrets_of_compose
 from streams.local import containers
+from streams.local.broker import SecuredListener
 from streams.local.errors import StackError
 from streams.local.keys import Account, Passwords
 from tests.docs.test_pages import check_command
@@ -181,11 +184,44 @@ def test_servers_are_those_that_testcontainers_start() -> None:
     assert {**alone, "KAFKA_ADVERTISED_LISTENERS": "CLIENT://kafka:9092"} == _kafka()
 
 
-def test_compose_itself_understands_the_files() -> None:
+def test_the_secured_broker_of_the_page_is_the_one_that_the_edges_are_proved_on() -> None:
+    told = {**_kafka(), **yaml.safe_load(_override())["services"]["kafka"]["environment"]}
+    listener = SecuredListener(port=9094, keystore=Path(SECRETS, "kafka_keystore"))
+    wanted = listener.added_to(
+        {
+            "listeners": "CLIENT://localhost:9092,CONTROLLER://localhost:9093",
+            "advertised.listeners": "CLIENT://localhost:9092",
+            "listener.security.protocol.map": _kafka()["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"],
+        }
+    )
+    # Others reach it, and by its name.
+    wanted["listeners"] = wanted["listeners"].replace(listener.address, ":9094")
+    where = wanted["advertised.listeners"].replace(listener.address, "kafka:9094")
+    wanted["advertised.listeners"] = where
+    found = {_property_of(name): value for name, value in told.items()}
+    assert {name: found.get(name) for name in wanted} == wanted
+
+
+def _override() -> str:
+    page = (ROOT / "docs" / "containers.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    return str(block)
+
+
+def _property_of(variable: str) -> str:
+    """As the image reads its environment."""
+    name = variable.removeprefix("KAFKA_").lower()
+    return name.replace("___", "-").replace("__", "~").replace("_", ".").replace("~", "_")
+
+
+def test_compose_itself_understands_the_files(tmp_path: Path) -> None:
     command = compose_command()
     if command is None:
         pytest.skip("neither `docker compose` nor `docker-compose` is installed here")
-    for files in (["-f", str(FILE)], ["-f", str(FILE), "-f", str(CORE)]):
+    secured = tmp_path / "kafka.yml"
+    secured.write_text(_override())
+    for more in ([], ["-f", str(CORE)], ["-f", str(secured)]):
+        files = ["-f", str(FILE), *more]
         done = subprocess.run(
             [*command, *files, "config", "--quiet"],
             cwd=ROOT,

@@ -197,12 +197,20 @@ def test_while_the_bus_is_away_memory_is_bounded_and_afterwards_all_arrives(
     publish(wallet, events(30, 8))
     with serving(bus) as address:
         small = msgspec.structs.replace(on_bus(wallet, address), bridge_buffer=50)
+        held: list[int] = []
         with bridging(small) as bridge:
-            eventually(lambda: bus.calls["away"] > 8, "it is tried", PATIENCE_SECONDS)
+
+            def tried(times: int) -> bool:
+                held.append(len(bridge._schedule))
+                return bus.calls["away"] > times and held[-1] == 50
+
+            eventually(lambda: tried(3), "it is tried, and full", PATIENCE_SECONDS)
+            publish(wallet, events(30, 4, 8))
+            eventually(lambda: tried(6), "it is tried further", PATIENCE_SECONDS)
             eventually(lambda: "EventBridge" in (bridge.fault() or ""), "it says so")
-            assert len(bridge._schedule) <= 50
+            assert max(held) == 50, "it never holds more, however much waits"
             bus.away = False
-            await_all(bus, 30, 8)
+            await_all(bus, 30, 12)
             eventually(lambda: bridge.fault() is None, "all is well again")
 
 

@@ -29,7 +29,6 @@ from tests.crash.wallet import bare_environment
 from tests.support.eventually import eventually
 from tests.support.running import environment_of
 
-ROOT: Final = Path(__file__).parent.parent.parent.parent
 PATIENCE_SECONDS: Final = 60.0
 
 #: A record to be: user and value.
@@ -138,7 +137,6 @@ def process(settings: Settings, log: Path) -> Iterator[tuple[Member, subprocess.
     with log.open("ab") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "api.cli", "views", "--port", str(port)],
-            cwd=ROOT,
             env=environment,
             stdout=output,
             stderr=output,

@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -44,11 +45,12 @@ def wallet(settings: Settings) -> Iterator[Settings]:
     yield single
 
 
-async def seen_by_plain_faust(settings: Settings) -> list[bytes]:
+async def seen_by_plain_faust(settings: Settings, folder: Path) -> list[bytes]:
     """What an agent of Faust's own sees, whose body raises at a record; its offsets committed."""
     app = faust.App(
         f"{settings.topic_prefix}plain",
         broker=f"kafka://{settings.kafka['bootstrap.servers']}",
+        datadir=folder,
         autodiscover=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
@@ -75,9 +77,9 @@ async def seen_by_plain_faust(settings: Settings) -> list[bytes]:
 
 
 async def test_plain_faust_reads_what_was_aborted_and_acknowledges_what_raised(
-    wallet: Settings,
+    wallet: Settings, tmp_path: Path
 ) -> None:
-    seen = await seen_by_plain_faust(wallet)
+    seen = await seen_by_plain_faust(wallet, tmp_path)
     assert seen == [b"aborted", b"raises", b"goes on"], "it reads uncommitted records"
     # Offsets: 0 aborted, 1 its marker, 2 raises, 3 goes on, 4 the marker.
     with closing(LagView(wallet)) as view:

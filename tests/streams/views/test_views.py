@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import time
@@ -20,8 +21,10 @@ from schemas.times import format_time
 from schemas.topics import VIEWS_STATE, topic_name
 from streams import metrics
 from streams.kafka.admin import Admin, create_topics
+from streams.local.process import free_port
 from streams.views.facts import MINUTE_MS
-from streams.views.process import ViewsFailed, prepare, rebuild
+from streams.views.kept import Mark
+from streams.views.process import Views, ViewsFailed, prepare, rebuild
 from tests.conftest import Database
 from tests.streams.views import stage
 from tests.streams.views.stage import Record, event, process, viewing
@@ -241,6 +244,47 @@ def test_a_killed_member_leaves_its_part_to_the_other_and_nothing_is_told_twice(
         assert heir.wait(30) == 0
     lines = [line for line in log.read_text().splitlines() if not line.startswith("wallet views:")]
     assert all(json.loads(line)["service"] == "views" for line in lines)
+
+
+@pytest.mark.slow
+def test_a_member_that_thaws_when_others_have_its_part_ends_itself_and_each_event_still_counts_once(
+    wallet: Settings, tmp_path: Path
+) -> None:
+    prepare(wallet)
+    log = tmp_path / "frozen.log"
+    with process(wallet, log) as (first, frozen), viewing(wallet) as heir:
+        first.ready()
+        heir.ready()
+        stage.publish(wallet, deposits(24, 2))
+        for member in (first, heir):
+            member.await_total({"deposit.confirmed": 48})
+        assert 0 < _partitions(first) < wallet.partitions
+        frozen.send_signal(signal.SIGSTOP)
+        stage.publish(wallet, deposits(24, 1, first=3))
+        heir.await_total({"deposit.confirmed": 72})
+        assert _partitions(heir) == wallet.partitions
+        frozen.send_signal(signal.SIGCONT)
+        stage.publish(wallet, deposits(24, 1, first=4))
+        assert frozen.wait(20) == 1, log.read_text()
+        assert "stood still for" in log.read_text()
+        # Its pages know what is kept, by whomever it was written.
+        heir.await_total({"deposit.confirmed": 96})
+        assert heir.get("/flows")["total"]["deposit.confirmed"]["amount"] == "1200.00000000"
+        assert heir.get("/lag")["users_with_gaps"] == 0
+
+
+async def test_a_member_that_stood_still_writes_nothing_when_its_partitions_are_taken(
+    wallet: Settings,
+) -> None:
+    views = Views(wallet, free_port())
+    views._keeper.store.put(0, Mark(through=1))
+    # The broker counts the session from the last heartbeat, a third of a session ago.
+    views._beat = time.monotonic() - 4.2
+    leave = views._app.before_leaving
+    assert leave is not None
+    with pytest.raises(ViewsFailed, match=r"stood still for 4\.2 s"):
+        await leave()
+    await asyncio.to_thread(views._close)
 
 
 def _partitions(member: stage.Member) -> int:
