@@ -17,12 +17,14 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import Any, Final
 
+import msgspec
 import psutil
 
 from bench.stage import Stage, Told
 from db import chain
 from db.engine import Connection, connect
 from streams.node.client import Endpoint, Node
+from streams.node.shapes import TransactionShape
 from streams.watcher import booking
 
 TRANSACTIONS: Final = 1_500
@@ -117,24 +119,31 @@ class Blocks:
         return block_hash, json.dumps(document).encode()
 
     def _transaction(self, place: int) -> dict[str, Any]:
-        txid = self._chance.randbytes(32).hex()
         ours = 0 < place <= OURS
         spent = [(self._chance.randbytes(32).hex(), 1) for _ in range(INPUTS_EACH)]
         if ours and len(self._ours) > OURS:
             spent[0] = self._ours.pop(0)
-        if ours:
-            self._ours.append((txid, 0))
-        return {
-            "txid": txid,
-            "hash": txid,
+        document = {
+            "txid": "00" * 32,
             "size": 374,
             "version": 1,
             "locktime": 0,
             "vin": [_input(*each) for each in spent]
             if place
-            else [{"coinbase": "03a1b2c3", "sequence": 4294967295}],
+            # The height and a number of the miner's own: no two coinbases are the same.
+            else [
+                {
+                    "coinbase": f"04{self._height:08x}08{self._chance.randbytes(8).hex()}",
+                    "sequence": 4294967295,
+                }
+            ],
             "vout": [self._output(vout, ours and vout == 0) for vout in range(OUTPUTS_EACH)],
         }
+        # The watcher proves what is ours against its txid.
+        txid = msgspec.json.decode(json.dumps(document), type=TransactionShape).whole().txid
+        if ours:
+            self._ours.append((txid, 0))
+        return document | {"txid": txid, "hash": txid}
 
     def _output(self, vout: int, ours: bool) -> dict[str, Any]:
         key = (

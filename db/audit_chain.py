@@ -13,6 +13,7 @@ import psycopg
 from db.audit_books import Check
 from db.audit_orders import OUTPUTS, TREASURY, under_way
 from db.audit_payouts import RESERVATIONS, VERSIONS, payouts_check
+from db.payouts import SAME_INPUTS
 from schemas.ledger import HOUSE
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -153,7 +154,8 @@ SELECT format('%s:%s', d.txid, d.vout), 'it was credited because of a receipt th
 """
 
 #: What spends our coins on the chain: what it takes from us, and which payout it pays. A malleated
-#: twin is known by its outputs; after a loss of the payer's tables the ledger's fee is the witness.
+#: twin is known by its outputs and by what it spends; after a loss of the payer's tables the
+#: ledger's fee is the witness.
 _FLOWS: Final = f"""
 taken AS (
     SELECT x.spender_txid AS txid, sum(c.amount) AS amount
@@ -163,22 +165,25 @@ taken AS (
       FROM coins c JOIN watched_scripts s USING (public_key_hash)
      WHERE s.chain = 1 AND c.height IS NOT NULL GROUP BY 1
 ), due AS (
-    SELECT v.payout_id, v.version, v.txid, v.outputs_hash,
+    SELECT v.payout_id, v.version,
            v.fee + coalesce(sum(o.amount) FILTER (WHERE o.purpose <> 'change'), 0) AS amount
       FROM payout_versions v LEFT JOIN ({OUTPUTS}) o USING (payout_id, version)
      WHERE v.txid IS NOT NULL
      GROUP BY v.payout_id, v.version
-), twins AS (
-    SELECT DISTINCT ON (outputs_hash) * FROM due ORDER BY outputs_hash, payout_id, version
+), known AS (
+    SELECT DISTINCT ON (s.txid) s.txid, v.payout_id, v.version
+      FROM spenders s JOIN payout_versions v ON v.outputs_hash = s.outputs_hash
+     WHERE s.height IS NOT NULL AND (v.txid = s.txid OR {SAME_INPUTS})
+     ORDER BY s.txid, v.txid = s.txid DESC, v.payout_id, v.version
 ), flows AS (
     SELECT s.txid, t.amount - coalesce(r.amount, 0) AS taken,
-           coalesce(d.payout_id, w.payout_id) AS payout_id, coalesce(d.amount, w.amount) AS due,
+           d.payout_id, d.amount AS due,
            f.txid IS NOT NULL AS in_books
       FROM spenders s
       JOIN taken t ON t.txid = s.txid
       LEFT JOIN returned r ON r.txid = s.txid
-      LEFT JOIN due d ON d.txid = s.txid
-      LEFT JOIN twins w ON w.outputs_hash = s.outputs_hash
+      LEFT JOIN known w ON w.txid = s.txid
+      LEFT JOIN due d ON d.payout_id = w.payout_id AND d.version = w.version
       LEFT JOIN network_fees f ON f.txid = s.txid
      WHERE s.height IS NOT NULL
 )"""

@@ -233,6 +233,15 @@ def store_signed(
     )
 
 
+#: Of a version ``v`` and a transaction ``s`` with the same outputs: the inputs are the same too,
+#: and so is the fee. Versions without change have their outputs in common; two payouts may as well.
+SAME_INPUTS: Final = """(
+ s.inputs = json_array_length(v.template->'inputs')
+ AND NOT EXISTS (SELECT FROM json_to_recordset(v.template->'inputs') i (txid text, vout int)
+                  WHERE NOT EXISTS (SELECT FROM spends x WHERE x.spender_txid = s.txid
+                                       AND x.txid = i.txid AND x.vout = i.vout)))
+"""
+
 #: Of a payout ``p``: no version of it, and no twin of one, is in a block. Who else has spent a coin
 #: of it does not matter here: another version may live without that coin.
 _UNMINED: Final = """

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from db.audit_orders import TREASURY
 from db.engine import Cursor
+from db.payouts import SAME_INPUTS
 
 #: The height while no block is followed.
 UNKNOWN: Final = -1
@@ -102,16 +103,17 @@ def strangers(cursor: Cursor, withdrawal_ids: Sequence[str]) -> list[Stranger]:
     """Those that may pay one of the withdrawals: not older than the first of them.
 
     A block's time is its miner's, which may be two hours off. A malleated twin is known by its
-    outputs.
+    outputs and by what it spends.
     """
     cursor.execute(
-        """
+        f"""
         SELECT s.txid, s.block_hash, s.height
           FROM spenders s JOIN blocks b ON b.hash = s.block_hash AND b.active
          WHERE b.time > (SELECT min(requested_at) - interval '3 hours' FROM withdrawals
                           WHERE id = ANY(%s::uuid[]))
            AND NOT EXISTS (SELECT FROM payout_versions v
-                            WHERE v.txid = s.txid OR v.outputs_hash = s.outputs_hash)
+                            WHERE v.txid = s.txid
+                               OR v.outputs_hash = s.outputs_hash AND {SAME_INPUTS})
          ORDER BY s.height, s.txid
         """,
         (list(withdrawal_ids),),
@@ -122,7 +124,7 @@ def strangers(cursor: Cursor, withdrawal_ids: Sequence[str]) -> list[Stranger]:
 def rivals(cursor: Cursor) -> list[tuple[int, Stranger]]:
     """Transactions in blocks that spend a coin of an open payout, and are no version of it."""
     cursor.execute(
-        """
+        f"""
         SELECT DISTINCT p.id, s.txid, s.block_hash, s.height
           FROM payouts p
           JOIN reservations r ON r.payout_id = p.id
@@ -130,7 +132,8 @@ def rivals(cursor: Cursor) -> list[tuple[int, Stranger]]:
           JOIN spenders s ON s.txid = x.spender_txid AND s.height IS NOT NULL
          WHERE p.status IN ('reserved', 'signed', 'broadcast')
            AND NOT EXISTS (SELECT FROM payout_versions v WHERE v.payout_id = p.id
-                              AND (v.txid = s.txid OR v.outputs_hash = s.outputs_hash))
+                              AND (v.txid = s.txid
+                                   OR v.outputs_hash = s.outputs_hash AND {SAME_INPUTS}))
          ORDER BY p.id, s.height, s.txid
         """
     )

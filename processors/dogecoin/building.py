@@ -101,8 +101,13 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def change(self) -> TemplateOutput | None:
-        """The output that comes back, if there is one."""
+        """The output that comes back, the first where there are several; all have its address."""
         return next((each for each in self.outputs if each.purpose is Purpose.CHANGE), None)
+
+    @property
+    def returned(self) -> int:
+        """Koinu that come back."""
+        return sum(each.amount for each in self.outputs if each.purpose is Purpose.CHANGE)
 
     @property
     def outpoints(self) -> frozenset[tuple[str, int]]:
@@ -203,9 +208,9 @@ def bump(
 
     ``versions`` are all that could still confirm, the last one last. Its inputs stay, but for those
     whose outpoints are ``dead``; confirmed ``extra`` coins join, the largest first, where change
-    does not suffice. The fee satisfies BIP 125 towards every version, whichever a node has: it
-    pays more in all, more for each byte, and the relaying of its own bytes. Raises ``CannotPay``,
-    above all ``NoCommonInput``.
+    does not suffice. Change comes back in one output: what is late has no bytes to spare. The fee
+    satisfies BIP 125 towards every version, whichever a node has: it pays more in all, more for
+    each byte, and the relaying of its own bytes. Raises ``CannotPay``, above all ``NoCommonInput``.
     """
     return _replace(versions, versions[-1].payees, change, rate, policy, extra, dead)
 
@@ -328,17 +333,16 @@ def _template(
     selection: Selection,
     change: Change,
 ) -> Template:
-    outputs = tuple(payees)
-    if selection.change:
-        outputs += (
-            TemplateOutput(
-                amount=selection.change,
-                address=change.address,
-                purpose=Purpose.CHANGE,
-                derivation_index=change.derivation_index,
-            ),
+    returned = (
+        TemplateOutput(
+            amount=amount,
+            address=change.address,
+            purpose=Purpose.CHANGE,
+            derivation_index=change.derivation_index,
         )
-    return Template(network=network, inputs=inputs, outputs=outputs, fee=selection.fee)
+        for amount in selection.changes
+    )
+    return Template(network=network, inputs=inputs, outputs=(*payees, *returned), fee=selection.fee)
 
 
 def _inputs(coins: Iterable[Coin]) -> tuple[TemplateInput, ...]:

@@ -21,7 +21,13 @@ from processors.dogecoin.fees import (
     outputs_size,
 )
 from processors.dogecoin.scripts import p2pkh_script
-from schemas.amounts import format_amount
+from schemas.amounts import KOINU_PER_DOGE, format_amount
+
+#: Coins that should be at hand, each able to pay the like of this payment again: change can be
+#: spent from one confirmation, so that payments from a single coin would wait for one another.
+COINS_READY: Final = 4
+#: No part of change is less; a coin more costs 0.002 DOGE until it is spent.
+CHANGE_PART_MIN: Final = 100 * KOINU_PER_DOGE
 
 #: Sets that are looked at in search of one without change; as many as Core looks at.
 _TRIES_MAX: Final = 100_000
@@ -60,8 +66,18 @@ class Selection(NamedTuple):
 
     coins: tuple[Coin, ...]
     fee: int
-    #: The amount of the change output; 0 without one.
+    #: What comes back; 0 where nothing does.
     change: int
+    #: In how many outputs it does.
+    parts: int = 1
+
+    @property
+    def changes(self) -> tuple[int, ...]:
+        """The amounts of the change outputs, alike but for the last koinu."""
+        if not self.change:
+            return ()
+        each, rest = divmod(self.change, self.parts)
+        return (each + rest, *[each] * (self.parts - 1))
 
 
 class CannotPay(Exception):
@@ -96,7 +112,7 @@ class FeeTooHigh(CannotPay):
 
 
 class Bill:
-    """What payments cost, by the number of inputs and with or without change."""
+    """What payments cost, by the number of inputs and of change outputs."""
 
     def __init__(self, payments: Sequence[Payment], rate: int) -> None:
         self.rate = rate
@@ -104,16 +120,19 @@ class Bill:
         self.total = sum(each.amount for each in payments)
         self.pays = bool(payments)
         scripts = [each.script for each in payments]
-        self._bare = FRAME_BYTES + outputs_size(scripts)
-        self._with_change = FRAME_BYTES + outputs_size([*scripts, _CHANGE_SCRIPT])
+        #: All but the inputs, by the number of change outputs.
+        self._sizes = [
+            FRAME_BYTES + outputs_size([*scripts, *[_CHANGE_SCRIPT] * change])
+            for change in range(COINS_READY + 1)
+        ]
         #: The price of outputs that are soft dust.
         self.dust = fee_for(0, rate, (each.amount for each in payments))
 
-    def size(self, inputs: int, *, change: bool) -> int:
-        """Most bytes of the transaction."""
-        return (self._with_change if change else self._bare) + inputs_size(inputs)
+    def size(self, inputs: int, *, change: int) -> int:
+        """Most bytes of the transaction, of whose outputs so many are ``change``."""
+        return self._sizes[change] + inputs_size(inputs)
 
-    def fee(self, inputs: int, *, change: bool) -> int:
+    def fee(self, inputs: int, *, change: int) -> int:
         """The least fee of the transaction."""
         return fee_for(self.size(inputs, change=change), self.rate) + self.dust
 
@@ -148,7 +167,32 @@ def select(
         selection = _largest_first(usable, bill)
     if selection.fee > fee_max:
         raise FeeTooHigh(selection.fee, fee_max)
-    return selection
+    split = _split(selection, usable, bill)
+    return split if split.fee <= fee_max else selection
+
+
+def parts_of(change: int, paid: int, ready: int) -> int:
+    """In how many coins change comes back, where a payment of ``paid`` koinu leaves ``ready`` coins
+    that could each pay the like again: as many as are lacking, as far as the change goes."""
+    like = max(paid, CHANGE_PART_MIN)
+    return max(1, min(COINS_READY - ready, change // like))
+
+
+def _split(selection: Selection, usable: Sequence[Coin], bill: Bill) -> Selection:
+    """The same coins with large change in parts; their bytes are paid from the change."""
+    spent = {coin.outpoint for coin in selection.coins}
+    ready = sum(
+        coin.amount >= max(bill.total, CHANGE_PART_MIN)
+        and not coin.ancestors
+        and coin.outpoint not in spent
+        for coin in usable
+    )
+    parts = parts_of(selection.change, bill.total, ready)
+    count = len(selection.coins)
+    if parts == 1 or bill.size(count, change=parts) >= SIZE_END:
+        return selection
+    more = bill.fee(count, change=parts) - bill.fee(count, change=1)
+    return Selection(selection.coins, selection.fee + more, selection.change - more, parts)
 
 
 def by_size(coins: Iterable[Coin], rate: int) -> list[Coin]:

@@ -121,19 +121,23 @@ class TransactionShape(_Shape, frozen=True, gc=False):
         """Whether it makes new coins."""
         return self.vin[0].coinbase is not None
 
+    def whole(self) -> Transaction:
+        """The transaction as it is serialized, whatever its txid says; raises ``ValueError``."""
+        return Transaction(
+            tuple(each.whole for each in self.vin),
+            tuple(Output(each.amount, bytes.fromhex(each.script.hex)) for each in self.vout),
+            # Written as unsigned by some nodes.
+            self.version - 2**32 if self.version >= 2**31 else self.version,
+            self.locktime,
+        )
+
     def proven(self) -> Transaction:
         """The transaction that its txid names: the bytes it decodes give that very hash.
 
         So no amount and no script in it is the node's word alone. Raises ``TransactionUnproven``.
         """
         try:
-            whole = Transaction(
-                tuple(each.whole for each in self.vin),
-                tuple(Output(each.amount, bytes.fromhex(each.script.hex)) for each in self.vout),
-                # Written as unsigned by some nodes.
-                self.version - 2**32 if self.version >= 2**31 else self.version,
-                self.locktime,
-            )
+            whole = self.whole()
             txid = whole.txid
         except (ValueError, StructError) as error:
             raise TransactionUnproven(f"transaction {self.txid} is none: {error}") from error

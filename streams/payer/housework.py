@@ -160,7 +160,7 @@ def _order(
     except CannotPay as fault:
         raise NotOrdered(str(fault)) from fault
     moved = sum(each.amount for each in template.payees)
-    returned = 0 if template.change is None else template.change.amount
+    returned = template.returned
     total = moved + returned + template.fee
     return Forecast(
         payout_id,

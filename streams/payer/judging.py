@@ -6,6 +6,7 @@ third party can change the txid of a transaction of ours, and not its outputs.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -151,10 +152,19 @@ def _won(tries: Sequence[Try], spends: Sequence[Spend]) -> tuple[Try, Spend] | N
         for each in tries:
             if each.signed and spend.outpoint in each.inputs and spend.spender_txid == each.txid:
                 return each, spend
+    spent_by: dict[str, set[Outpoint]] = defaultdict(set)
     for spend in spends:
-        for each in tries:
-            if spend.outpoint in each.inputs and spend.outputs_hash == each.outputs_hash:
-                return each, spend
+        spent_by[spend.spender_txid].add(spend.outpoint)
+    for spend in spends:
+        twins = [
+            each
+            for each in tries
+            if spend.outpoint in each.inputs and spend.outputs_hash == each.outputs_hash
+        ]
+        if twins:
+            # Versions without change pay the same and differ in what they spend, and so in the fee.
+            spent = spent_by[spend.spender_txid]
+            return min(twins, key=lambda each: len(each.inputs ^ spent)), spend
     return None
 
 

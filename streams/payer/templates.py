@@ -28,5 +28,4 @@ def swept(stored: bytes) -> int:
 
 def change_of(stored: bytes) -> int:
     """Koinu that come back."""
-    change = read(stored).change
-    return 0 if change is None else change.amount
+    return read(stored).returned

@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 from db.chain import Watched
 from db.chain_blocks import Coin, Payment, Spend, Spender
 from processors.dogecoin.scripts import p2pkh_script, public_key_hash_of
-from processors.dogecoin.transactions import Output, outputs_hash
+from processors.dogecoin.transactions import Transaction
 from streams.node.client import NodeUnusable
-from streams.node.shapes import AmountUnreadable, BlockShape, TransactionShape, is_hash
+from streams.node.shapes import BlockShape, TransactionShape, TransactionUnproven
 
 #: A script of the one kind, in hex.
 _SCRIPT_DIGITS: Final = 50
@@ -46,16 +46,25 @@ def _key_of(script: str) -> bytes | None:
 def ours_among(block: BlockShape, watched: Mapping[bytes, Watched]) -> Ours:
     """The outputs that pay scripts of ours; what pays nothing is no coin.
 
-    Raises ``NodeUnusable`` for an amount or a txid that cannot be.
+    Each transaction that has one is proven against its txid, so that no amount of ours is the
+    node's word alone. Raises ``NodeUnusable`` for one that is not what its txid names.
     """
     ours = Ours([], [])
     by_script = {p2pkh_script(key).hex(): script for key, script in watched.items()}
     for transaction in block.tx:
+        proven: Transaction | None = None
         for vout, output in enumerate(transaction.vout):
             script = by_script.get(output.script.hex.lower())
             if script is None:
                 continue
-            coin = _coin(script.public_key_hash, transaction, vout)
+            proven = proven or _proven(transaction)
+            coin = Coin(
+                transaction.txid,
+                vout,
+                script.public_key_hash,
+                proven.outputs[vout].amount,
+                transaction.coinbase,
+            )
             if not coin.amount:
                 continue
             ours.coins.append(coin)
@@ -70,9 +79,11 @@ def ours_among(block: BlockShape, watched: Mapping[bytes, Watched]) -> Ours:
     return ours
 
 
-def _coin(key: bytes, transaction: TransactionShape, vout: int) -> Coin:
-    amount = _amount_of(transaction, vout)
-    return Coin(_txid_of(transaction), vout, key, amount, transaction.coinbase)
+def _proven(transaction: TransactionShape) -> Transaction:
+    try:
+        return transaction.proven()
+    except TransactionUnproven as fault:
+        raise NodeUnusable(str(fault)) from fault
 
 
 def outpoints_spent(block: BlockShape) -> dict[tuple[str, int], TransactionShape]:
@@ -93,37 +104,17 @@ def spends_of(
     spends = []
     for txid, vout in sorted(ours):
         transaction = spent[txid, vout]
-        spender = _txid_of(transaction)
-        spends.append(Spend(txid, vout, spender))
-        if spender not in spenders:
-            spenders[spender] = _spender(transaction)
+        spends.append(Spend(txid, vout, transaction.txid))
+        if transaction.txid not in spenders:
+            spenders[transaction.txid] = _spender(transaction)
     return list(spenders.values()), spends
 
 
 def _spender(transaction: TransactionShape) -> Spender:
-    try:
-        outputs = [
-            Output(_amount_of(transaction, vout), bytes.fromhex(output.script.hex))
-            for vout, output in enumerate(transaction.vout)
-        ]
-    except ValueError as error:
-        raise NodeUnusable(f"a script of transaction {transaction.txid}: {error}") from error
+    proven = _proven(transaction)
     return Spender(
         transaction.txid,
-        outputs_hash(outputs),
-        sum(output.amount for output in outputs),
-        len(transaction.vin),
+        proven.outputs_hash,
+        sum(output.amount for output in proven.outputs),
+        len(proven.inputs),
     )
-
-
-def _amount_of(transaction: TransactionShape, vout: int) -> int:
-    try:
-        return transaction.vout[vout].amount
-    except AmountUnreadable as error:
-        raise NodeUnusable(f"output {vout} of transaction {transaction.txid}: {error}") from error
-
-
-def _txid_of(transaction: TransactionShape) -> str:
-    if not is_hash(transaction.txid):
-        raise NodeUnusable(f"{transaction.txid!r} is no txid")
-    return transaction.txid

@@ -30,6 +30,7 @@ from processors.dogecoin.selection import (
     Payment,
     TooLarge,
     by_size,
+    parts_of,
     select,
     smallest,
 )
@@ -78,16 +79,17 @@ def test_coins_pay_the_payments_the_fee_and_the_change_and_nothing_else(
     assert set(chosen.coins) <= set(coins)
     assert chosen.fee <= FEE_MAX
     assert sum(each.ancestors for each in chosen.coins) + 1 <= ANCESTORS_MAX
-    assert bill.size(len(chosen.coins), change=chosen.change > 0) < SIZE_END
-    least = bill.fee(len(chosen.coins), change=chosen.change > 0)
+    assert sum(chosen.changes) == chosen.change
+    assert bill.size(len(chosen.coins), change=len(chosen.changes)) < SIZE_END
+    least = bill.fee(len(chosen.coins), change=len(chosen.changes))
     if chosen.change:
-        assert chosen.change >= CHANGE_MIN
+        assert min(chosen.changes) >= CHANGE_MIN
         assert chosen.fee == least
     else:
         # What is given away is less than change would have been, with its own bytes.
         assert least <= chosen.fee < least + CHANGE_MIN + fee_for(CHANGE_BYTES, rate) + 1
     dust = sum(DUST_SOFT for each in payments if each.amount < DUST_SOFT)
-    size = bill.size(len(chosen.coins), change=chosen.change > 0)
+    size = bill.size(len(chosen.coins), change=len(chosen.changes))
     assert 1000 * (chosen.fee - dust) >= size * rate
 
 
@@ -171,6 +173,53 @@ def test_change_under_a_hundredth_goes_to_the_fee(over: int, change: int) -> Non
     chosen = select([coin(1, 3 * DOGE + fee + over)], [payment], RATE, fee_max=FEE_MAX)
     assert chosen.change == change
     assert chosen.fee == fee + over - change
+
+
+@pytest.mark.parametrize(
+    ("change", "paid", "ready", "parts"),
+    [
+        # In DOGE: what comes back, what was paid, and other coins that could each pay it again.
+        (0, 10, 0, 1),
+        (199, 10, 0, 1),
+        (200, 10, 0, 2),
+        (399, 10, 0, 3),
+        (400, 10, 0, 4),
+        (1_000_000, 10, 0, 4),
+        (1_000_000, 10, 1, 3),
+        (1_000_000, 10, 3, 1),
+        (1_000_000, 10, 40, 1),
+        (1_000_000, 600_000, 0, 1),
+        (1_000_000, 500_000, 0, 2),
+        (1_000_000, 250_000, 2, 2),
+    ],
+)
+def test_change_comes_back_in_as_many_coins_as_are_lacking(
+    change: int, paid: int, ready: int, parts: int
+) -> None:
+    assert parts_of(change * DOGE, paid * DOGE, ready) == parts
+
+
+def test_large_change_of_the_only_coin_comes_back_in_parts_that_are_paid_for() -> None:
+    chosen = select([coin(1, 10_000 * DOGE)], [Payment(10 * DOGE, SCRIPT)], RATE, fee_max=FEE_MAX)
+    assert chosen.parts == 4
+    assert chosen.fee == fee_for(10 + 148 + 5 * 34, RATE)
+    assert sum(chosen.changes) == 9_990 * DOGE - chosen.fee
+    assert max(chosen.changes) - min(chosen.changes) < 4
+
+
+def test_change_is_not_parted_where_other_coins_are_at_hand() -> None:
+    coins = [coin(1, 10_000 * DOGE), *(coin(number, 200 * DOGE) for number in range(2, 5))]
+    chosen = select(coins, [Payment(150 * DOGE, SCRIPT)], RATE, fee_max=FEE_MAX)
+    assert len(chosen.changes) == 1
+    fewer = select(coins[:2], [Payment(150 * DOGE, SCRIPT)], RATE, fee_max=FEE_MAX)
+    assert len(fewer.changes) == 3
+
+
+def test_parts_never_pass_the_cap_on_the_fee() -> None:
+    one = fee_for(10 + 148 + 2 * 34, RATE)
+    coins = [coin(1, 10_000 * DOGE)]
+    chosen = select(coins, [Payment(10 * DOGE, SCRIPT)], RATE, fee_max=one)
+    assert (chosen.fee, len(chosen.changes)) == (one, 1)
 
 
 def test_each_payment_under_a_hundredth_costs_a_hundredth_more() -> None:

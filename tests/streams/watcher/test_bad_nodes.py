@@ -156,6 +156,45 @@ def test_a_block_that_does_not_stand_on_ours_is_looked_at_again_and_then_told(
     assert our_lookout.tip() == our_lookout.node_tip()
 
 
+def test_an_amount_that_the_txid_does_not_bear_out_is_never_booked(
+    our_lookout: Lookout, node: OurNode
+) -> None:
+    node.mine(3)
+    liar = Liar(node.endpoint)
+    watcher = our_lookout.watcher(node=liar)
+    our_lookout.settle(watcher)
+    # The node's own wallet is filled first: by blocks in which nothing is ours.
+    node.fund(our_lookout.assign(1), 5 * DOGE)
+    node.mine(3)
+    paid_at = node_tip(node)[0] - 2
+
+    def generous(block: BlockShape) -> BlockShape:
+        """Every output is of a million."""
+        return msgspec.structs.replace(
+            block,
+            tx=tuple(
+                msgspec.structs.replace(
+                    each,
+                    vout=tuple(
+                        msgspec.structs.replace(o, value=msgspec.Raw(b"1000000.00000000"))
+                        for o in each.vout
+                    ),
+                )
+                for each in block.tx
+            ),
+        )
+
+    liar.change_block = generous
+    with pytest.raises(NodeUnusable, match="is that of"):
+        for _ in range(3):
+            watcher.run_once()
+    assert our_lookout.receipts() == {}
+    assert our_lookout.tip()[0] == paid_at - 1, "the block that pays us is not taken"
+    liar.change_block = lambda block: block
+    our_lookout.settle(watcher)
+    assert [receipt.amount for receipt in our_lookout.receipts().values()] == [5 * DOGE]
+
+
 def test_a_block_that_spends_a_coin_again_is_refused_whole(
     our_lookout: Lookout, node: OurNode
 ) -> None:
@@ -168,7 +207,8 @@ def test_a_block_that_spends_a_coin_again_is_refused_whole(
     our_lookout.settle(watcher)
     tip, orders = our_lookout.tip(), our_lookout.keys()
     spender = liar.block(tip[1]).tx[1]
-    again = msgspec.structs.replace(spender, txid="ef" * 32)
+    again = msgspec.structs.replace(spender, locktime=spender.locktime + 1)
+    again = msgspec.structs.replace(again, txid=again.whole().txid)
     node.mine()
     liar.change_block = lambda block: msgspec.structs.replace(block, tx=(*block.tx, again))
     with running(watcher):
