@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 from db.audit_orders import TREASURY
 from db.engine import Connection, Cursor
+from db.plain import columns
 
 OutboxTable = Literal["watcher_outbox", "payer_outbox"]
 WATCHER_OUTBOX: Final = "watcher_outbox"
@@ -42,12 +43,12 @@ def enqueue(cursor: Cursor, table: OutboxTable, orders: Sequence[Order]) -> int:
         f"""
         INSERT INTO {table} (user_id, type, idempotency_key, data)
         SELECT o.user_id, o.type, o.key, o.data::json
-          FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[])
+          FROM unnest(%s::text[]::uuid[], %s::text[], %s::text[], %s::text[])
                WITH ORDINALITY o (user_id, type, key, data, place)
          ORDER BY place
             ON CONFLICT (user_id, idempotency_key) DO NOTHING
         """,
-        [list(column) for column in zip(*orders, strict=True)],
+        columns(orders),
     )
     return cursor.rowcount
 

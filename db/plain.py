@@ -97,12 +97,15 @@ _DUMPERS: Final = {
 }
 
 
+# On every connection: they dump nothing but the arrays of this module.
+for _kind, _dumper in _DUMPERS.items():
+    psycopg.adapters.register_dumper(_kind, _dumper)
+
+
 def use_plain_values(connection: psycopg.Connection) -> None:
-    """Register loaders and dumpers; loaders apply to cursors opened with ``binary=True``."""
+    """Register loaders, which apply to cursors opened with ``binary=True``."""
     connection.adapters.register_loader("uuid", UuidLoader)
     connection.adapters.register_loader("timestamptz", MillisecondsLoader)
-    for kind, dumper in _DUMPERS.items():
-        connection.adapters.register_dumper(kind, dumper)
 
 
 def longs(values: Sequence[int]) -> Array:

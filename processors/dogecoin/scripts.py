@@ -18,6 +18,9 @@ _P2PKH_TAIL: Final = bytes.fromhex("88ac")
 #: OP_HASH160 <20 bytes> OP_EQUAL
 _P2SH_HEAD: Final = bytes.fromhex("a914")
 _P2SH_TAIL: Final = bytes.fromhex("87")
+_P2PKH_HEAD_HEX: Final = _P2PKH_HEAD.hex()
+_P2PKH_TAIL_HEX: Final = _P2PKH_TAIL.hex()
+_P2PKH_DIGITS: Final = 2 * (len(_P2PKH_HEAD) + HASH_BYTES + len(_P2PKH_TAIL))
 
 
 class NotPayable(ValueError):
@@ -51,14 +54,17 @@ def script_of_address(address: str, network: str) -> bytes:
 
 def public_key_hash_of(script_hex: str) -> bytes | None:
     """The 20 bytes that a P2PKH script, in hex as nodes write it, pays to; None for any other."""
-    if len(script_hex) != 50:
+    # A block has thousands of them: only the middle of those that may be one is decoded.
+    if len(script_hex) != _P2PKH_DIGITS:
+        return None
+    if script_hex[:6].lower() != _P2PKH_HEAD_HEX or script_hex[-4:].lower() != _P2PKH_TAIL_HEX:
         return None
     try:
-        script = bytes.fromhex(script_hex)
+        public_key_hash = bytes.fromhex(script_hex[6:-4])
     except ValueError:
         return None
-    public_key_hash = script[3:-2]
-    return public_key_hash if script == p2pkh_script(public_key_hash) else None
+    # Spaces are no fault to ``fromhex``.
+    return public_key_hash if len(public_key_hash) == HASH_BYTES else None
 
 
 def address_of_script(script: bytes, network: str) -> str | None:

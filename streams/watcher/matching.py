@@ -7,7 +7,7 @@ to credit one of those would be a loss.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from db.chain import Watched
 from db.chain_blocks import Coin, Payment, Spend, Spender
@@ -15,9 +15,6 @@ from processors.dogecoin.scripts import p2pkh_script, public_key_hash_of
 from processors.dogecoin.transactions import Transaction
 from streams.node.client import NodeUnusable
 from streams.node.shapes import BlockShape, TransactionShape, TransactionUnproven
-
-#: A script of the one kind, in hex.
-_SCRIPT_DIGITS: Final = 50
 
 
 class Ours(NamedTuple):
@@ -31,16 +28,7 @@ class Ours(NamedTuple):
 def hashes_paid(block: BlockShape) -> set[bytes]:
     """The public key hashes that a block pays, by scripts of the one kind that can be ours."""
     scripts = {output.script.hex.lower() for each in block.tx for output in each.vout}
-    return {key for script in scripts if (key := _key_of(script)) is not None}
-
-
-def _key_of(script: str) -> bytes | None:
-    """``public_key_hash_of``, asked only where the script may be of that kind."""
-    if len(script) != _SCRIPT_DIGITS:
-        return None
-    if not script.startswith("76a914"):
-        return None
-    return public_key_hash_of(script)
+    return {key for script in scripts if (key := public_key_hash_of(script)) is not None}
 
 
 def ours_among(block: BlockShape, watched: Mapping[bytes, Watched]) -> Ours:
