@@ -51,6 +51,9 @@ class Frames(NamedTuple):
     frames: bytes
 
 
+#: Whose batches a rebuild writes: they were decided by others, at other times.
+REBUILDER = "wallet rebuild"
+
 #: A notification holds 8,000 bytes; a partition takes at most 30.
 _PASSED_MAX = 250
 
@@ -175,6 +178,24 @@ def unpublished(cursor: Cursor, topic: int, partition: int, from_offset: int) ->
         (topic, partition, from_offset),
     )
     return [Frames(*row) for row in cursor.fetchall()]
+
+
+def set_apart_since(cursor: Cursor, seconds: float) -> int:
+    """How many commands all workers together have set apart as unprocessable in the last seconds.
+
+    By the database's clock, so that it holds however often a worker is started meanwhile.
+    """
+    cursor.execute(
+        """
+        SELECT count(*) FROM dead_letters l JOIN batches b ON b.id = l.batch_id
+         WHERE l.code = 'unprocessable' AND b.owner <> %s
+           AND b.created_at > now() - make_interval(secs => %s)
+        """,
+        (REBUILDER, seconds),
+    )
+    row = cursor.fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def prune_outbox(

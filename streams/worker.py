@@ -12,11 +12,10 @@ import os
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
-from db.batches import prune_outbox
+from db.batches import prune_outbox, set_apart_since
 from db.engine import Connection, connect, require_schema
 from db.failures import LOCKED, REFUSED, RIVALRY
 from db.partitions import Fenced
@@ -42,7 +41,8 @@ log = logging.getLogger(__name__)
 #: What one command of the batch must be guilty of.
 _POISON: Final = (*REFUSED, Undecidable)
 _TRIES: Final = 3
-#: A worker that has to set so many commands apart within an hour is itself the fault: it stops.
+#: Where so many commands were set apart within an hour, whoever it was, the workers are the fault
+#: and stop.
 UNPROCESSABLE_MAX: Final = 20
 _UNPROCESSABLE_SECONDS: Final = 3600.0
 #: Slices published together at a take-over.
@@ -94,8 +94,6 @@ class Worker:
         self._rebalances = 0
         #: Whether the group has told this worker what is its own, if only nothing.
         self._joined = False
-        #: When the last commands were set apart.
-        self._set_apart: deque[float] = deque(maxlen=UNPROCESSABLE_MAX)
         self._outage: str | None = "starting"
         self._connection: Connection | None = None
         self._applier: Applier
@@ -229,11 +227,11 @@ class Worker:
 
     def _set_apart_one(self, record: Record) -> Applied:
         place = (record.topic, record.partition, record.offset)
-        now = time.monotonic()
-        full = len(self._set_apart) == UNPROCESSABLE_MAX
-        if full and now - self._set_apart[0] < _UNPROCESSABLE_SECONDS:
-            raise TooManyUnprocessable(f"last: topic, partition, offset {place}")
-        self._set_apart.append(now)
+        assert self._connection is not None
+        # Asked of the database, for a worker that has stopped may be started again and again.
+        with self._connection.cursor() as cursor:
+            if set_apart_since(cursor, _UNPROCESSABLE_SECONDS) >= UNPROCESSABLE_MAX:
+                raise TooManyUnprocessable(f"next: topic, partition, offset {place}")
         self._alarms.sound(
             "unprocessable",
             "/".join(map(str, place)),

@@ -172,6 +172,12 @@ dead_letters = Table(
     check("topic_known", "topic BETWEEN 0 AND 2"),
 )
 
+Index(
+    "dead_letters_unprocessable",
+    dead_letters.c.batch_id,
+    postgresql_where=text("code = 'unprocessable'"),
+)
+
 deposit_addresses = Table(
     "deposit_addresses",
     metadata,
