@@ -65,9 +65,7 @@ def take_over(
 ) -> partitions.Partition:
     """Make a partition's row, or take it from whoever had it."""
     with connection.transaction(), connection.cursor(binary=True) as cursor:
-        return partitions.take_over(
-            cursor, topic, partition, topic_id=topic_id, owner=REBUILDER
-        )
+        return partitions.take_over(cursor, topic, partition, topic_id=topic_id, owner=REBUILDER)
 
 
 def begin_generation(

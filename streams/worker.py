@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from db.batches import prune_outbox, set_apart_since
@@ -33,7 +34,7 @@ from streams.kafka.consume import Assignment, CommandConsumer
 from streams.kafka.produce import PublishRefused
 from streams.outages import BROKER, OUTAGES, Backoff, server_of
 from streams.publish import Publisher
-from streams.records import Reader
+from streams.records import Reader, Untimed
 from streams.takeover import Place, TakeOver
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,8 @@ class Worker:
         self._alarms = Alarms(settings, source=f"worker {self._owner}")
         self._publisher = Publisher(settings, step=step)
         self._reader = Reader(settings)
+        #: The offset of the last record of a partition whose time was not the broker's.
+        self._untimed: dict[Place, int] = {}
         self._claims: dict[tuple[int, int], Claim] = {}
         #: What the group has assigned to this worker, taken over or not.
         self._held: list[Place] = []
@@ -134,6 +137,11 @@ class Worker:
         except RecordMissed as missed:
             log.error("a record was passed over, reading again", extra={"hole": str(missed)})
             self._due = True
+        except Untimed as untimed:
+            # Nothing of its partition is applied from here on: the take-over halts it.
+            log.error("a record's time is not the broker's", extra={"record": str(untimed)})
+            self._untimed[untimed.place] = untimed.offset
+            self._due = True
         except LOCKED as locked:
             # Polling serves the rebalance by which a frozen neighbour's partitions become ours,
             # and their take-over ends its session.
@@ -145,8 +153,8 @@ class Worker:
     def run_once(self, wait_seconds: float = 0.2) -> int:
         """Apply and stage one batch of what is there; answers the number of its records.
 
-        Raises ``Fenced``, ``PublishRefused``, ``RecordMissed`` or one of ``OUTAGES``; each leaves
-        database and topics as they were, or as the next take-over finds them.
+        Raises ``Fenced``, ``PublishRefused``, ``RecordMissed``, ``Untimed`` or one of ``OUTAGES``;
+        each leaves database and topics as they were, or as the next take-over finds them.
         """
         # Before the first poll: metadata taken later could vouch for records of an older
         # generation.
@@ -166,6 +174,8 @@ class Worker:
         started = time.monotonic()
         records = self._reader.records(messages)
         self._refuse_holes(records)
+        if self._count_is_doubtful(records):
+            return 0
         applied = self._apply(records)
         self._expected.update(((r.topic, r.partition), r.offset + 1) for r in records)
         self._count(applied, records, started)
@@ -196,6 +206,17 @@ class Worker:
             if self._take_over.holds_record(hole):
                 raise RecordMissed(str(hole))
             log.info("gap without records", extra=hole._asdict())
+
+    def _count_is_doubtful(self, records: Sequence[Record]) -> bool:
+        """Whether records look misplaced since their topic has other partitions than it had.
+
+        Producers may know of that before this group does. The take-over will halt the topic; none
+        of its commands may become a dead letter for it.
+        """
+        if all(record.placed for record in records):
+            return False
+        self._due = self._take_over.log_is_another_now()
+        return self._due
 
     # ------------------------------------------------------------------ applying
 
@@ -296,8 +317,9 @@ class Worker:
         self._publisher.fence()
         taken = self._take_over.take(self._held, self._consumer)
         metrics.TAKE_OVERS.inc()
-        for start in range(0, len(taken.unpublished), _REPUBLISH_MAX):
-            self._republish(taken.unpublished[start : start + _REPUBLISH_MAX])
+        slices = (s for place in taken.unpublished for s in self._take_over.staged(place))
+        while part := list(islice(slices, _REPUBLISH_MAX)):
+            self._republish(part)
         self._claims = taken.claims
         self._assignments = taken.assignments
         self._expected = {(a.topic, a.partition): a.offset for a in taken.assignments}
@@ -398,7 +420,11 @@ class Worker:
         self._connection = connection
         self._applier = Applier(connection, owner=self._owner, derive=self._derive, step=self._step)
         self._take_over = TakeOver(
-            self._settings, connection, owner=self._owner, to_record=self._reader.record
+            self._settings,
+            connection,
+            owner=self._owner,
+            to_record=self._reader.record,
+            untimed=self._untimed,
         )
 
     def _join(self) -> CommandConsumer:
