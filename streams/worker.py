@@ -29,6 +29,7 @@ from streams import metrics
 from streams.alarms import Alarms
 from streams.continuity import RecordMissed, holes
 from streams.garbage import collected_seldom
+from streams.heart import Heart
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.consume import Assignment, CommandConsumer
 from streams.kafka.produce import PublishRefused
@@ -77,6 +78,7 @@ class Worker:
         self._derive = derive
         self._step = step
         self._owner = f"{socket.gethostname()}/{os.getpid()}"
+        self.heart = Heart()
         self._stopping = threading.Event()
         self._backoff = Backoff()
         self._alarms = Alarms(settings, source=f"worker {self._owner}")
@@ -122,6 +124,7 @@ class Worker:
         self._stopping.set()
 
     def _run_guarded(self) -> None:
+        self.heart.beat()
         try:
             if self._connection is None or self._connection.closed:
                 self._connect()
@@ -228,6 +231,8 @@ class Worker:
         return self._bisect(sorted(records))
 
     def _attempt(self, records: Sequence[Record]) -> Applied:
+        # To find one guilty command, a batch takes as many transactions as it has commands.
+        self.heart.beat()
         for _ in range(_TRIES - 1):
             try:
                 return self._applier.apply(records, self._claims)
@@ -338,6 +343,7 @@ class Worker:
         return taken.assignments
 
     def _republish(self, slices: Sequence[StagedSlice]) -> None:
+        self.heart.beat()
         group_metadata = self._consumer.group_metadata()
         if group_metadata is None:
             raise KafkaUnavailable("the group has not taken this worker in")
