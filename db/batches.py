@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import psycopg
-
+from db.engine import Cursor
 from db.partitions import Fenced
 from db.plain import array, octets
 from db.together import Answer, Together, one_of
-
-Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 #: The chain of a partition before its first batch.
 CHAIN_START = bytes(32)
