@@ -58,7 +58,7 @@ def test_a_withdrawal_that_signed_bytes_pay_is_not_made_to_fail_by_hand(
         world.deposit(100)
         signed = world.request(10)
         world.work(3)
-        waiting = world.request(1_000)
+        waiting = world.request(10)
         ((txid,),) = world.till.rows("SELECT txid FROM payout_versions")
 
     def fail(withdrawal: str, *options: str) -> str:
