@@ -79,15 +79,24 @@ SELECT format('%s %s', user_id, account) AS subject,
   FROM told FULL JOIN held USING (user_id, account)
 """
 
+# A debt is its command's own user's; who gives it back is who gives the money.
 _SHORTFALLS: Final = """
-SELECT 'all users' AS subject,
-       CASE WHEN owed <> booked
-            THEN format('wallets owe %s koinu, the house''s shortfall account holds %s',
-                        owed, booked)
+WITH posted AS (
+    SELECT c.user_id, e.debit AS owed
+      FROM entries e LEFT JOIN commands c ON c.id = e.command_id
+     WHERE e.account = 'shortfall' AND e.debit > 0
+     UNION ALL
+    SELECT user_id, -debit FROM entries WHERE entry_type = 'SHORTFALL_REPAYMENT' AND debit > 0
+), booked AS (
+    SELECT user_id, sum(owed) AS booked FROM posted GROUP BY user_id
+)
+SELECT coalesce(user_id::text, 'nobody') AS subject,
+       CASE WHEN coalesce(w.shortfall, 0) <> coalesce(b.booked, 0)
+            THEN format('owes %s koinu, by the entries of the house''s shortfall account %s',
+                        coalesce(w.shortfall, 0), coalesce(b.booked, 0))
        END AS detail
-  FROM (SELECT coalesce(sum(shortfall), 0) AS owed FROM wallets) w,
-       (SELECT coalesce(sum(debit) - sum(credit), 0) AS booked
-          FROM entries WHERE account = 'shortfall') e
+  FROM (SELECT user_id, shortfall FROM wallets WHERE shortfall > 0) w
+  FULL JOIN booked b USING (user_id)
 UNION ALL
 SELECT user_id::text,
        CASE WHEN available > 0
@@ -298,8 +307,8 @@ BOOKS: Final = (
     ),
     Check(
         "shortfalls",
-        "what users owe is what the house books, and who owes has nothing available",
-        ("wallets", "entries"),
+        "what each user owes is what the house books, and who owes has nothing available",
+        ("wallets", "entries", "commands"),
         _SHORTFALLS,
     ),
     Check("house", "no account of the house is overdrawn", ("entries",), _HOUSE),

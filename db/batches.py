@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import psycopg
-
+from db.engine import Cursor
 from db.partitions import Fenced
 from db.plain import array, octets
 from db.together import Answer, Together, one_of
-
-Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 #: The chain of a partition before its first batch.
 CHAIN_START = bytes(32)
@@ -50,6 +47,9 @@ class Frames(NamedTuple):
     last_offset: int
     frames: bytes
 
+
+#: Whose batches a rebuild writes: they were decided by others, at other times.
+REBUILDER = "wallet rebuild"
 
 #: A notification holds 8,000 bytes; a partition takes at most 30.
 _PASSED_MAX = 250
@@ -164,17 +164,80 @@ def _tell_passed(server: Together, slices: Sequence[Slice]) -> None:
         server.ask("SELECT pg_notify('wallet_passed', %s)", (passed,))
 
 
-def unpublished(cursor: Cursor, topic: int, partition: int, from_offset: int) -> list[Frames]:
-    """What a partition's outbox holds from an offset on, in order."""
+def outbox_lacks(
+    cursor: Cursor, topic: int, partition: int, generation: int, committed: int
+) -> bool:
+    """Whether a slice that was never published, from the committed offset on, is in no outbox row.
+
+    Reads the slices since the last published one alone, by the numbers of their batches.
+    """
+    cursor.execute(
+        """
+        WITH published AS MATERIALIZED (
+            SELECT coalesce(
+                (SELECT o.batch_id FROM outbox o
+                  WHERE o.topic = %(topic)s AND o.partition = %(partition)s
+                    AND o.first_offset < %(committed)s AND o.last_offset < %(committed)s
+                  ORDER BY o.first_offset DESC LIMIT 1),
+                (SELECT s.batch_id FROM batch_slices s
+                  WHERE s.topic = %(topic)s AND s.partition = %(partition)s
+                    AND s.generation = %(generation)s AND s.last_offset < %(committed)s
+                  ORDER BY s.batch_id DESC LIMIT 1),
+                -1) AS batch_id
+        )
+        SELECT EXISTS (
+            SELECT FROM batch_slices s
+             WHERE s.batch_id > (SELECT batch_id FROM published)
+               AND s.topic = %(topic)s AND s.partition = %(partition)s
+               AND s.generation = %(generation)s AND s.last_offset >= %(committed)s
+               AND (s.first_offset < %(committed)s OR NOT EXISTS (
+                   SELECT FROM outbox o
+                    WHERE o.topic = s.topic AND o.partition = s.partition
+                      AND o.first_offset = s.first_offset AND o.last_offset = s.last_offset)))
+        """,
+        {
+            "topic": topic,
+            "partition": partition,
+            "generation": generation,
+            "committed": committed,
+        },
+    )
+    row = cursor.fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+def unpublished(
+    cursor: Cursor, topic: int, partition: int, from_offset: int, most: int
+) -> list[Frames]:
+    """What a partition's outbox holds from an offset on, in order, up to so many rows."""
     cursor.execute(
         """
         SELECT batch_id, topic, partition, first_offset, last_offset, frames FROM outbox
-         WHERE topic = %s AND partition = %s AND last_offset >= %s
-         ORDER BY first_offset
+         WHERE topic = %s AND partition = %s AND first_offset >= %s
+         ORDER BY first_offset LIMIT %s
         """,
-        (topic, partition, from_offset),
+        (topic, partition, from_offset, most),
     )
     return [Frames(*row) for row in cursor.fetchall()]
+
+
+def set_apart_since(cursor: Cursor, seconds: float) -> int:
+    """How many commands all workers together have set apart as unprocessable in the last seconds.
+
+    By the database's clock, so that it holds however often a worker is started meanwhile.
+    """
+    cursor.execute(
+        """
+        SELECT count(*) FROM dead_letters l JOIN batches b ON b.id = l.batch_id
+         WHERE l.code = 'unprocessable' AND b.owner <> %s
+           AND b.created_at > now() - make_interval(secs => %s)
+        """,
+        (REBUILDER, seconds),
+    )
+    row = cursor.fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def prune_outbox(

@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import errors
 
+from db.engine import Cursor
 from db.plain import array
 from db.together import Answer, Together
 
 log = logging.getLogger(__name__)
-
-Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
 class Partition(NamedTuple):

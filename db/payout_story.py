@@ -142,3 +142,19 @@ def story(connection: Connection, about: Line) -> list[Event]:
         {"id": about.id, "user": about.user_id, "payout": about.payout_id},
     )
     return [Event(*row) for row in rows]
+
+
+def signed_as(connection: Connection, withdrawal_id: str) -> str | None:
+    """The txid of bytes that pay a withdrawal, or once did: they may be mined at any time."""
+    row = connection.execute(
+        """
+        SELECT txid FROM withdrawals WHERE id = %(id)s AND status IN ('BROADCAST', 'CONFIRMED')
+         UNION ALL
+        SELECT v.txid FROM payout_versions v
+         WHERE v.raw IS NOT NULL
+           AND position(%(id)s::text IN v.template::text) > 0
+         LIMIT 1
+        """,
+        {"id": withdrawal_id},
+    ).fetchone()
+    return None if row is None else str(row[0])

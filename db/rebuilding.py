@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from db import partitions, rules
-from db.batches import Slice
+from db.batches import REBUILDER, Slice
 from db.engine import connect, require_schema
 from db.plain import use_plain_values
 from schemas.records import Rules
@@ -65,9 +65,7 @@ def take_over(
 ) -> partitions.Partition:
     """Make a partition's row, or take it from whoever had it."""
     with connection.transaction(), connection.cursor(binary=True) as cursor:
-        return partitions.take_over(
-            cursor, topic, partition, topic_id=topic_id, owner="wallet rebuild"
-        )
+        return partitions.take_over(cursor, topic, partition, topic_id=topic_id, owner=REBUILDER)
 
 
 def begin_generation(

@@ -19,7 +19,7 @@ OWNER: Final = "wallet_owner"
 WORKER: Final = "wallet_worker"
 #: Reads.
 API: Final = "wallet_api"
-#: Follows the chain, and sees no balance.
+#: Follows the chain; of the ledger it sees what became of commands and deposits, and no balance.
 WATCHER: Final = "wallet_watcher"
 #: Pays withdrawals out, and can touch neither balances nor entries.
 PAYER: Final = "wallet_payer"

@@ -7,10 +7,9 @@ from typing import Any
 import msgspec
 import psycopg
 
+from db.engine import Cursor
 from db.together import Answer, Together
 from schemas.records import Rules
-
-Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
 class RulesMissing(Exception):

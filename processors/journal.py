@@ -33,7 +33,7 @@ from schemas.ledger import CommandOutcome
 from schemas.publications import DeadLetterNotice
 from schemas.records import Wallet
 from schemas.rejections import Malformed, Rejection
-from schemas.times import format_time
+from schemas.times import format_time, within_years
 from schemas.topics import RECORD_MAX_BYTES
 
 EVENT_SOURCE: Final = "wallet"
@@ -117,6 +117,8 @@ class Journal:
         self, journal: SliceJournal, record: Record, fault: Malformed, letter_id: str
     ) -> None:
         self.counts.dead_letters += 1
+        # What is buried is what could not be applied, perhaps for its time: here none may fail.
+        time = within_years(record.time)
         letter = DeadLetter(
             letter_id,
             record.topic,
@@ -127,7 +129,7 @@ class Journal:
             fault.detail,
             record.key,
             record.value,
-            record.time,
+            time,
         )
         notice = DeadLetterNotice(
             id=letter_id,
@@ -138,7 +140,7 @@ class Journal:
             detail=fault.detail,
             key=None if record.key is None else record.key[:RECORD_MAX_BYTES],
             value=None if record.value is None else record.value[:RECORD_MAX_BYTES],
-            time=format_time(record.time),
+            time=format_time(time),
         )
         journal.dead_letters.append(letter)
         journal.frames.append(Frame(DEAD_LETTER_FRAME, notice.key or b"", _encode(notice)))

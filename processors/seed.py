@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from processors.dogecoin.derivation import Keychain
 from processors.dogecoin.fees import DUST_HARD, unpayable
-from schemas.amounts import parse_amount, parse_share
+from processors.ledger.rules import fault_of
+from schemas.commands import CommandType, SetRules
+from schemas.envelope import decode_data
 from schemas.records import Rules, Tier
 from schemas.rejections import Malformed
 from schemas.settings import Settings, SettingsError
@@ -21,36 +25,55 @@ def keychain_of(settings: Settings) -> Keychain:
 
 
 def first_rules(settings: Settings, keychain: Keychain) -> Rules:
-    """Version 1; raises ``SettingsError`` for an amount or a tier that cannot be read."""
+    """Version 1; raises ``SettingsError`` for what ``set_rules`` would refuse, and for what no
+    node would relay."""
     try:
-        minimum = parse_amount(settings.rules_withdrawal_minimum)
-        if minimum < DUST_HARD:
-            raise SettingsError(f"WALLET_RULES_WITHDRAWAL_MINIMUM: {unpayable(minimum)}")
-        return Rules(
-            version=1,
-            network=settings.network,
-            account_key=keychain.fingerprint,
-            escrow_fee_basis_points=settings.rules_escrow_fee_basis_points,
-            withdrawal_fee=parse_share(settings.rules_withdrawal_fee),
-            withdrawal_minimum=minimum,
-            withdrawal_maximum=parse_amount(settings.rules_withdrawal_maximum),
-            deposit_minimum=parse_share(settings.rules_deposit_minimum),
-            confirmations=_tiers(settings.rules_confirmations),
-        )
+        asked = _asked(settings)
     except Malformed as fault:
         raise SettingsError(f"WALLET_RULES_*: {fault.detail}") from None
+    if asked.withdrawal_minimum < DUST_HARD:
+        unpaid = unpayable(asked.withdrawal_minimum)
+        raise SettingsError(f"WALLET_RULES_WITHDRAWAL_MINIMUM: {unpaid}")
+    contradiction = fault_of(asked)
+    if contradiction is not None:
+        raise SettingsError(f"WALLET_RULES_*: {contradiction}")
+    return Rules(
+        version=1,
+        network=settings.network,
+        account_key=keychain.fingerprint,
+        escrow_fee_basis_points=asked.escrow_fee_basis_points,
+        withdrawal_fee=int(asked.withdrawal_fee),
+        withdrawal_minimum=int(asked.withdrawal_minimum),
+        withdrawal_maximum=int(asked.withdrawal_maximum),
+        deposit_minimum=int(asked.deposit_minimum),
+        confirmations=tuple(
+            Tier(int(tier.exposure), tier.confirmations) for tier in asked.confirmations
+        ),
+    )
 
 
-def _tiers(text: str) -> tuple[Tier, ...]:
-    tiers = []
-    for part in text.split(","):
-        confirmations, _, exposure = part.strip().partition("@")
-        if not confirmations.isdigit():
-            raise SettingsError(
-                f"WALLET_RULES_CONFIRMATIONS: {part!r} is not CONFIRMATIONS[@FROM_AMOUNT]"
-            )
-        tiers.append(Tier(parse_share(exposure or "0"), int(confirmations)))
-    return tuple(tiers)
+def _asked(settings: Settings) -> SetRules:
+    """The settings as the command that would set them, read as strictly; raises ``Malformed``."""
+    wire = {
+        "escrow_fee_basis_points": settings.rules_escrow_fee_basis_points,
+        "withdrawal_fee": settings.rules_withdrawal_fee,
+        "withdrawal_minimum": settings.rules_withdrawal_minimum,
+        "withdrawal_maximum": settings.rules_withdrawal_maximum,
+        "deposit_minimum": settings.rules_deposit_minimum,
+        "confirmations": [_tier(part) for part in settings.rules_confirmations.split(",")],
+    }
+    data = decode_data(CommandType.SET_RULES, msgspec.json.encode(wire))
+    assert isinstance(data, SetRules)
+    return data
+
+
+def _tier(text: str) -> dict[str, object]:
+    confirmations, _, exposure = text.strip().partition("@")
+    if not confirmations.isdecimal():
+        raise SettingsError(
+            f"WALLET_RULES_CONFIRMATIONS: {text!r} is not CONFIRMATIONS[@FROM_AMOUNT]"
+        )
+    return {"exposure": exposure or "0", "confirmations": int(confirmations)}
 
 
 def require_same_account(rules: Rules, keychain: Keychain, network: str) -> None:

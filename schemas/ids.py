@@ -15,7 +15,6 @@ from typing import Final, NamedTuple
 
 LEG_MAX: Final = 2**26 - 1
 EVENT_LEG: Final = 2**25
-OFFSET_MAX: Final = 2**56 - 1
 
 _VERSION_VARIANT: Final = (8 << 76) | (0b10 << 62)
 

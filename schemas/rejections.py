@@ -86,7 +86,7 @@ class Rejection(Word):
     )
     WITHDRAWAL_TXID_MISMATCH = (
         "withdrawal_txid_mismatch",
-        "The withdrawal was broadcast by another transaction.",
+        "The withdrawal was confirmed by another transaction.",
     )
     BELOW_MINIMUM = "below_minimum", "The amount is under the minimum of a withdrawal."
     ABOVE_MAXIMUM = "above_maximum", "The amount is over the maximum of a withdrawal."

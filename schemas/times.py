@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Final
+
+#: The years 1 to 9999, in milliseconds since 1970: what has a text, and a place in the database.
+EARLIEST: Final = -62_135_596_800_000
+LATEST: Final = 253_402_300_799_999
 
 
 @lru_cache(maxsize=4096)
@@ -12,3 +17,8 @@ def format_time(milliseconds: int) -> str:
     # Kept, since a batch's records came within few milliseconds, and each is told twice.
     second, fraction = divmod(milliseconds, 1000)
     return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:03d}Z"
+
+
+def within_years(milliseconds: int) -> int:
+    """The nearest time that ``format_time`` can tell."""
+    return min(max(milliseconds, EARLIEST), LATEST)

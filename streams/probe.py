@@ -9,6 +9,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 
+from streams.heart import Heart
 from streams.metrics import exposition
 
 #: None if all is well, else what is not.
@@ -40,6 +41,9 @@ class Probe:
 class Process(Protocol):
     """A loop that runs until it is told to stop."""
 
+    #: Beats as long as the loop turns, whatever it waits for.
+    heart: Heart
+
     def run(self) -> None:
         """Work until ``stop``."""
 
@@ -56,7 +60,7 @@ def run_with_probe(
     """Run until SIGTERM or SIGINT, and serve a probe meanwhile, whose address is announced."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: process.stop())
-    probe = Probe(host, port, healthy=lambda: None, ready=process.fault)
+    probe = Probe(host, port, healthy=process.heart.stalled, ready=process.fault)
     announce(f"wallet {name}: probe on http://{host}:{probe.port}")
     try:
         process.run()

@@ -9,6 +9,19 @@ from processors.incoming import Record
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
 from streams.kafka.config import partition_of
+from streams.kafka.consume import TIMED_BY_BROKER
+
+
+class Untimed(Exception):
+    """A record's time is its producer's, not the broker's: a producer would set the wallet's time.
+
+    Its topic lacks ``message.timestamp.type=LogAppendTime``, or lacked it when it was written.
+    """
+
+    def __init__(self, topic: CommandTopic, partition: int, offset: int) -> None:
+        super().__init__(f"topic {topic.name.lower()}, partition {partition}, offset {offset}")
+        self.place = (topic, partition)
+        self.offset = offset
 
 
 class Reader:
@@ -19,11 +32,11 @@ class Reader:
         self._partitions = settings.partitions
 
     def records(self, messages: Iterable[Any]) -> list[Record]:
-        """Records of messages, in their order."""
-        return [self.record(message) for message in messages]
+        """Records to be applied, in their order; raises ``Untimed``."""
+        return [self._timed(message) for message in messages]
 
     def record(self, message: Any) -> Record:
-        """One record; its time is the broker's."""
+        """One record; its time is the broker's, if it was ever applied."""
         key = message.key()
         partition = message.partition()
         return Record(
@@ -35,3 +48,9 @@ class Reader:
             message.value(),
             key is not None and partition_of(key, self._partitions) == partition,
         )
+
+    def _timed(self, message: Any) -> Record:
+        record = self.record(message)
+        if message.timestamp()[0] != TIMED_BY_BROKER:
+            raise Untimed(CommandTopic(record.topic), record.partition, record.offset)
+        return record

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from db import batches, partitions
@@ -18,7 +18,7 @@ from processors.incoming import Record
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
 from streams.continuity import Hole
-from streams.kafka.admin import Admin, IdsAsked, TopicFacts
+from streams.kafka.admin import Admin, TopicFacts, TopicsAsked
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.consume import Assignment, CommandConsumer
 from streams.kafka.view import LogView
@@ -27,8 +27,10 @@ log = logging.getLogger(__name__)
 
 Place = tuple[CommandTopic, int]
 
-#: Between two looks at the topics' ids.
+#: Between two looks at the topics.
 _WATCH_SECONDS: Final = 1.0
+#: Slices of a partition read from the outbox together: a day of it need not fit into memory.
+_PART: Final = 24
 
 
 class Halt(NamedTuple):
@@ -39,13 +41,29 @@ class Halt(NamedTuple):
     reason: str
 
 
+class Unpublished(NamedTuple):
+    """A partition whose outbox, from ``committed`` on, is to be published."""
+
+    topic: CommandTopic
+    partition: int
+    committed: int
+
+
 class Taken(NamedTuple):
     """The outcome of a take-over."""
 
     claims: dict[tuple[int, int], Claim]
     assignments: list[Assignment]
-    unpublished: list[StagedSlice]
+    unpublished: list[Unpublished]
     halts: list[Halt]
+
+
+class Log(NamedTuple):
+    """A partition's log as the broker has it: first kept offset, end, and its topic."""
+
+    start: int
+    end: int
+    topic: TopicFacts
 
 
 class LogChanged(Exception):
@@ -62,16 +80,20 @@ class TakeOver:
         *,
         owner: str,
         to_record: Callable[[Any], Record],
+        untimed: Mapping[Place, int],
     ) -> None:
+        """``untimed`` has the offsets of records that were met with a time of their producer's."""
         self._connection = connection
         self._owner = owner
         self._names = {code: topic_name(settings, code) for code in CommandTopic}
         self._admin = Admin(settings)
         self._view = LogView(settings)
         self._to_record = to_record
-        #: The topics' ids at the last take-over, and the question whether they still are these.
-        self._ids: dict[str, str] = {}
-        self._asked: IdsAsked | None = None
+        self._untimed = untimed
+        self._partitions = settings.partitions
+        #: The topics at the last take-over, and the question whether they still are these.
+        self._known: dict[str, TopicFacts] = {}
+        self._asked: TopicsAsked | None = None
         self._asked_at = 0.0
 
     def close(self) -> None:
@@ -85,17 +107,17 @@ class TakeOver:
         """
         taken = Taken({}, [], [], [])
         if not places:
-            self._ids = {}
+            self._known = {}
             return taken
         held = self._fence(places)
         # From here on no one else applies or publishes these; asking for the committed offsets
         # waits for a predecessor's open Kafka transaction.
         committed = consumer.committed(places)
-        ends = self._ends(places)
+        logs = self._logs(places)
         for place in places:
             row = held[place]
             try:
-                self._check(place, row, committed[place], *ends[place])
+                self._check(place, row, committed[place], logs[place])
             except LogChanged as reason:
                 self._halt(place, str(reason), taken)
                 continue
@@ -103,11 +125,12 @@ class TakeOver:
                 # Committed before the very first batch, so that a missing offset always means one
                 # that got lost.
                 consumer.commit([Assignment(*place, 0)])
-            unpublished = self._unpublished(row, committed[place] or 0)
-            if unpublished is None:
-                self._halt(place, "the outbox lacks batches that were never published", taken)
-                continue
-            taken.unpublished.extend(unpublished)
+            published = committed[place] or 0
+            if published < row.next_offset:
+                if self._lacks(row, published):
+                    self._halt(place, "the outbox lacks batches that were never published", taken)
+                    continue
+                taken.unpublished.append(Unpublished(*place, published))
             taken.claims[place] = Claim(row.epoch, row.generation)
             taken.assignments.append(Assignment(*place, row.next_offset))
         return taken
@@ -118,31 +141,50 @@ class TakeOver:
         found = self._view.records(name, hole.partition, hole.first, hole.last)
         return next(found, None) is not None
 
+    def staged(self, unpublished: Unpublished) -> Iterator[StagedSlice]:
+        """What the outbox holds of a partition that was taken over, in order, read in parts."""
+        topic, partition, first = unpublished
+        while True:
+            with self._connection.cursor(binary=True) as cursor:
+                rows = batches.unpublished(cursor, topic, partition, first, _PART)
+            for row in rows:
+                first = row.last_offset + 1
+                yield StagedSlice(
+                    row.topic, row.partition, row.first_offset, first, unpack_frames(row.frames)
+                )
+            if len(rows) < _PART:
+                return
+
     def log_is_another(self) -> bool:
-        """Whether a topic is gone or has another id by now; asks every second, and waits for no
-        answer.
+        """Whether a topic is gone, or has another id or number of partitions by now; asks every
+        second, and waits for no answer.
 
         The library notices nothing of a topic that is deleted and made again at once: it reads on
-        in the new log, at the offset of the old one, and what stands before it is passed over.
+        in the new log, at the offset of the old one, and what stands before it is passed over. Of
+        partitions that are added it hears after minutes; producers may know them by then.
 
         The database is asked as well. Raises one of ``OUTAGES`` where a server does not answer:
         who has nothing to apply or to publish would not notice that either.
         """
         if self._asked is None:
-            if self._ids and time.monotonic() - self._asked_at > _WATCH_SECONDS:
+            if self._known and time.monotonic() - self._asked_at > _WATCH_SECONDS:
                 self._asked_at = time.monotonic()
-                self._asked = self._admin.ask_ids(list(self._ids))
+                self._asked = self._admin.ask_topics(list(self._known))
                 self._connection.execute("SELECT")
             return False
         try:
-            ids = self._asked.answer()
+            facts = self._asked.answer()
         except KafkaUnavailable:
             self._asked = None
             raise
-        if ids is None:
+        if facts is None:
             return False
         self._asked = None
-        return ids != self._ids
+        return facts != self._known
+
+    def log_is_another_now(self) -> bool:
+        """The same, asked and answered on the spot."""
+        return self._admin.topics(list(self._known)) != self._known
 
     def _facts(self, places: Sequence[Place]) -> dict[str, TopicFacts]:
         """The topics of these partitions; raises ``KafkaUnavailable`` while one is not there."""
@@ -151,7 +193,7 @@ class TakeOver:
         for name in names:
             if name not in facts:
                 raise KafkaUnavailable(f"the topic {name} is gone")
-        self._ids = {name: found.topic_id for name, found in facts.items()}
+        self._known = facts
         self._asked = None
         return facts
 
@@ -165,10 +207,9 @@ class TakeOver:
             )
         return held
 
-    def _ends(self, places: Sequence[Place]) -> dict[Place, tuple[int, int, str]]:
-        """First kept offset, end and topic id of each partition."""
+    def _logs(self, places: Sequence[Place]) -> dict[Place, Log]:
         facts = self._facts(places)
-        found: dict[Place, tuple[int, int, str]] = {}
+        found: dict[Place, Log] = {}
         for code, name in self._names.items():
             numbers = [number for topic, number in places if topic == code]
             if not numbers:
@@ -176,7 +217,7 @@ class TakeOver:
             starts = self._admin.starts(name, numbers)
             ends = self._admin.ends(name, numbers)
             for number in numbers:
-                found[code, number] = (starts[number], ends[number], facts[name].topic_id)
+                found[code, number] = Log(starts[number], ends[number], facts[name])
         return found
 
     def _check(
@@ -184,13 +225,19 @@ class TakeOver:
         place: Place,
         row: partitions.Partition,
         committed: int | None,
-        start: int,
-        end: int,
-        topic_id: str,
+        log: Log,
     ) -> None:
         """Raise ``LogChanged`` unless the log goes on where the database stopped."""
-        if row.topic_id != topic_id:
-            raise LogChanged(f"the topic was made anew: its id is {topic_id}, not {row.topic_id}")
+        start, end, topic = log
+        if row.topic_id != topic.topic_id:
+            raise LogChanged(
+                f"the topic was made anew: its id is {topic.topic_id}, not {row.topic_id}"
+            )
+        if topic.partitions != self._partitions:
+            raise LogChanged(
+                f"the topic has {topic.partitions} partitions, but WALLET_PARTITIONS says "
+                f"{self._partitions}: commands would be taken for misplaced"
+            )
         if end < row.next_offset:
             raise LogChanged(f"the log ends at {end}, but {row.next_offset} were applied")
         if start > row.next_offset:
@@ -204,6 +251,12 @@ class TakeOver:
                 f"offset {committed} is published, but only {row.next_offset} are applied: "
                 "the database is older than the topic"
             )
+        untimed = self._untimed.get(place, -1)
+        if untimed >= row.next_offset:
+            raise LogChanged(
+                f"the time of the record at offset {untimed} is its producer's, not the broker's: "
+                "the topic needs message.timestamp.type=LogAppendTime"
+            )
         self._check_last(place, row, start)
 
     def _check_last(self, place: Place, row: partitions.Partition, start: int) -> None:
@@ -213,28 +266,9 @@ class TakeOver:
         if message is None or self._to_record(message).digest() != row.last_digest:
             raise LogChanged(f"the record at offset {row.last_offset} is another than was applied")
 
-    def _unpublished(self, row: partitions.Partition, committed: int) -> list[StagedSlice] | None:
-        """What the outbox holds from the committed offset on; None if a part is missing."""
-        if committed >= row.next_offset:
-            return []
-        with self._connection.cursor(binary=True) as cursor:
-            rows = batches.unpublished(cursor, row.topic, row.partition, committed)
-        if (
-            not rows
-            or rows[0].first_offset < committed
-            or rows[-1].last_offset + 1 != row.next_offset
-        ):
-            return None
-        return [
-            StagedSlice(
-                frames.topic,
-                frames.partition,
-                frames.first_offset,
-                frames.last_offset + 1,
-                unpack_frames(frames.frames),
-            )
-            for frames in rows
-        ]
+    def _lacks(self, row: partitions.Partition, committed: int) -> bool:
+        with self._connection.cursor() as cursor:
+            return batches.outbox_lacks(cursor, row.topic, row.partition, row.generation, committed)
 
     def _halt(self, place: Place, reason: str, taken: Taken) -> None:
         with self._connection.cursor() as cursor:

@@ -12,11 +12,11 @@ import os
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from typing import Any, Final
 
-from db.batches import prune_outbox
+from db.batches import prune_outbox, set_apart_since
 from db.engine import Connection, connect, require_schema
 from db.failures import LOCKED, REFUSED, RIVALRY
 from db.partitions import Fenced
@@ -28,12 +28,13 @@ from streams import metrics
 from streams.alarms import Alarms
 from streams.continuity import RecordMissed, holes
 from streams.garbage import collected_seldom
+from streams.heart import Heart
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.consume import Assignment, CommandConsumer
 from streams.kafka.produce import PublishRefused
 from streams.outages import BROKER, OUTAGES, Backoff, server_of
 from streams.publish import Publisher
-from streams.records import Reader
+from streams.records import Reader, Untimed
 from streams.takeover import Place, TakeOver
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ log = logging.getLogger(__name__)
 #: What one command of the batch must be guilty of.
 _POISON: Final = (*REFUSED, Undecidable)
 _TRIES: Final = 3
-#: A worker that has to set so many commands apart within an hour is itself the fault: it stops.
+#: Where so many commands were set apart within an hour, whoever it was, the workers are the fault
+#: and stop.
 UNPROCESSABLE_MAX: Final = 20
 _UNPROCESSABLE_SECONDS: Final = 3600.0
 #: Slices published together at a take-over.
@@ -78,11 +80,14 @@ class Worker:
         self._derive = derive
         self._step = step
         self._owner = f"{socket.gethostname()}/{os.getpid()}"
+        self.heart = Heart()
         self._stopping = threading.Event()
         self._backoff = Backoff()
         self._alarms = Alarms(settings, source=f"worker {self._owner}")
         self._publisher = Publisher(settings, step=step)
         self._reader = Reader(settings)
+        #: The offset of the last record of a partition whose time was not the broker's.
+        self._untimed: dict[Place, int] = {}
         self._claims: dict[tuple[int, int], Claim] = {}
         #: What the group has assigned to this worker, taken over or not.
         self._held: list[Place] = []
@@ -96,8 +101,6 @@ class Worker:
         self._rebalances = 0
         #: Whether the group has told this worker what is its own, if only nothing.
         self._joined = False
-        #: When the last commands were set apart.
-        self._set_apart: deque[float] = deque(maxlen=UNPROCESSABLE_MAX)
         self._outage: str | None = "starting"
         self._connection: Connection | None = None
         self._applier: Applier
@@ -123,6 +126,7 @@ class Worker:
         self._stopping.set()
 
     def _run_guarded(self) -> None:
+        self.heart.beat()
         try:
             if self._connection is None or self._connection.closed:
                 self._connect()
@@ -138,6 +142,11 @@ class Worker:
         except RecordMissed as missed:
             log.error("a record was passed over, reading again", extra={"hole": str(missed)})
             self._due = True
+        except Untimed as untimed:
+            # Nothing of its partition is applied from here on: the take-over halts it.
+            log.error("a record's time is not the broker's", extra={"record": str(untimed)})
+            self._untimed[untimed.place] = untimed.offset
+            self._due = True
         except LOCKED as locked:
             # Polling serves the rebalance by which a frozen neighbour's partitions become ours,
             # and their take-over ends its session.
@@ -149,8 +158,8 @@ class Worker:
     def run_once(self, wait_seconds: float = 0.2) -> int:
         """Apply and stage one batch of what is there; answers the number of its records.
 
-        Raises ``Fenced``, ``PublishRefused``, ``RecordMissed`` or one of ``OUTAGES``; each leaves
-        database and topics as they were, or as the next take-over finds them.
+        Raises ``Fenced``, ``PublishRefused``, ``RecordMissed``, ``Untimed`` or one of ``OUTAGES``;
+        each leaves database and topics as they were, or as the next take-over finds them.
         """
         # Before the first poll: metadata taken later could vouch for records of an older
         # generation.
@@ -170,6 +179,8 @@ class Worker:
         started = time.monotonic()
         records = self._reader.records(messages)
         self._refuse_holes(records)
+        if self._count_is_doubtful(records):
+            return 0
         applied = self._apply(records)
         self._expected.update(((r.topic, r.partition), r.offset + 1) for r in records)
         self._count(applied, records, started)
@@ -201,6 +212,17 @@ class Worker:
                 raise RecordMissed(str(hole))
             log.info("gap without records", extra=hole._asdict())
 
+    def _count_is_doubtful(self, records: Sequence[Record]) -> bool:
+        """Whether records look misplaced since their topic has other partitions than it had.
+
+        Producers may know of that before this group does. The take-over will halt the topic; none
+        of its commands may become a dead letter for it.
+        """
+        if all(record.placed for record in records):
+            return False
+        self._due = self._take_over.log_is_another_now()
+        return self._due
+
     # ------------------------------------------------------------------ applying
 
     def _apply(self, records: Sequence[Record]) -> list[Applied]:
@@ -211,6 +233,8 @@ class Worker:
         return self._bisect(sorted(records))
 
     def _attempt(self, records: Sequence[Record]) -> Applied:
+        # To find one guilty command, a batch takes as many transactions as it has commands.
+        self.heart.beat()
         for _ in range(_TRIES - 1):
             try:
                 return self._applier.apply(records, self._claims)
@@ -231,11 +255,11 @@ class Worker:
 
     def _set_apart_one(self, record: Record) -> Applied:
         place = (record.topic, record.partition, record.offset)
-        now = time.monotonic()
-        full = len(self._set_apart) == UNPROCESSABLE_MAX
-        if full and now - self._set_apart[0] < _UNPROCESSABLE_SECONDS:
-            raise TooManyUnprocessable(f"last: topic, partition, offset {place}")
-        self._set_apart.append(now)
+        assert self._connection is not None
+        # Asked of the database, for a worker that has stopped may be started again and again.
+        with self._connection.cursor() as cursor:
+            if set_apart_since(cursor, _UNPROCESSABLE_SECONDS) >= UNPROCESSABLE_MAX:
+                raise TooManyUnprocessable(f"next: topic, partition, offset {place}")
         self._alarms.sound(
             "unprocessable",
             "/".join(map(str, place)),
@@ -300,8 +324,9 @@ class Worker:
         self._publisher.fence()
         taken = self._take_over.take(self._held, self._consumer)
         metrics.TAKE_OVERS.inc()
-        for start in range(0, len(taken.unpublished), _REPUBLISH_MAX):
-            self._republish(taken.unpublished[start : start + _REPUBLISH_MAX])
+        slices = (s for place in taken.unpublished for s in self._take_over.staged(place))
+        while part := list(islice(slices, _REPUBLISH_MAX)):
+            self._republish(part)
         self._claims = taken.claims
         self._assignments = taken.assignments
         self._expected = {(a.topic, a.partition): a.offset for a in taken.assignments}
@@ -320,6 +345,7 @@ class Worker:
         return taken.assignments
 
     def _republish(self, slices: Sequence[StagedSlice]) -> None:
+        self.heart.beat()
         group_metadata = self._consumer.group_metadata()
         if group_metadata is None:
             raise KafkaUnavailable("the group has not taken this worker in")
@@ -403,7 +429,11 @@ class Worker:
         self._connection = connection
         self._applier = Applier(connection, owner=self._owner, derive=self._derive, step=self._step)
         self._take_over = TakeOver(
-            self._settings, connection, owner=self._owner, to_record=self._reader.record
+            self._settings,
+            connection,
+            owner=self._owner,
+            to_record=self._reader.record,
+            untimed=self._untimed,
         )
 
     def _join(self) -> CommandConsumer:

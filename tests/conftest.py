@@ -125,7 +125,8 @@ def servers_home() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres_server(servers_home: Path) -> Iterator[str]:
     """A superuser's URL of the one database server of this run."""
-    given, _ = stack.given_addresses()
+    # A developer's, who keeps some running, or none.
+    given = os.environ.get("TEST_DATABASE_URL", "")
     server = stack.provide_postgres(servers_home, port=free_port(), password=PASSWORD, given=given)
     server.start()
     yield server.address
@@ -135,7 +136,7 @@ def postgres_server(servers_home: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def kafka_server(servers_home: Path) -> Iterator[str]:
     """The address of the one broker of this run."""
-    _, given = stack.given_addresses()
+    given = os.environ.get("TEST_KAFKA_BOOTSTRAP", "")
     server = stack.provide_kafka(servers_home, port=free_port(), given=given)
     server.start()
     yield server.address

@@ -13,12 +13,14 @@ from api.commands.operator_deposit import deposit
 from api.commands.operator_partition import partition
 from api.console import standard_output
 from db.operating import house_balances, rules_history
+from db.payout_story import signed_as
 from schemas.amounts import Koinu, format_amount
 from schemas.commands import (
     HOUSE_COMMANDS,
     TOPIC_OF,
     CommandType,
     Data,
+    FailWithdrawal,
     FreezeWallet,
     Fund,
     MoveCustody,
@@ -225,11 +227,17 @@ def set_rules(
 @click.argument("kind", metavar="TYPE", type=click.Choice(_TREASURY))
 @click.option("--user", type=User(), help="Whom it concerns; the house's commands need none.")
 @click.option("--data", "document", default="{}", show_default=True, help="Its data as JSON.")
+@click.option(
+    "--although-signed",
+    is_flag=True,
+    help="Let a withdrawal fail though signed bytes pay it: whoever has them can still pay it.",
+)
 @sending
 def send_any(
     kind: str,
     user: str | None,
     document: str,
+    although_signed: bool,
     key: str | None,
     yes: bool,
     wait: float,
@@ -249,7 +257,22 @@ def send_any(
             wording.require_payable(data)
     except Malformed as fault:
         raise click.ClickException(f"{fault.code.value}: {fault.detail}") from fault
+    if isinstance(data, FailWithdrawal) and not although_signed:
+        _refuse_if_signed(data.withdrawal_id)
     _send(asked, data, user=user, key=key, yes=yes, wait=wait, as_json=as_json)
+
+
+def _refuse_if_signed(withdrawal_id: str) -> None:
+    """The user would get the money back, and perhaps the payment too."""
+    with database(reader(Settings.from_environ())) as connection:
+        txid = signed_as(connection, withdrawal_id)
+    if txid is not None:
+        raise click.ClickException(
+            f"signed bytes pay withdrawal {withdrawal_id}, as transaction {txid}: they may be "
+            "mined whenever somebody sends them, and it would be paid twice. The payer lets it "
+            "fail by itself once they cannot (docs/runbooks/stuck-withdrawal.md); say "
+            "--although-signed if you know better."
+        )
 
 
 @command.command("house")

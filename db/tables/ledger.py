@@ -80,6 +80,7 @@ wallets = Table(
     moment("time", server_default=EPOCH),
     moment("opened_at", server_default=EPOCH),
     *not_negative("available", "bids", "escrow", "pending", "shortfall", "version", "sequence"),
+    check("nothing_available_while_owing", "shortfall = 0 OR available = 0"),
     # No index but the primary key's: every update then stays on its page.
     postgresql_with={"fillfactor": 60, **IN_PLACE_STORAGE},
 )
@@ -170,6 +171,12 @@ dead_letters = Table(
     big("batch_id"),
     moment("replayed_at", nullable=True),
     check("topic_known", "topic BETWEEN 0 AND 2"),
+)
+
+Index(
+    "dead_letters_unprocessable",
+    dead_letters.c.batch_id,
+    postgresql_where=text("code = 'unprocessable'"),
 )
 
 deposit_addresses = Table(

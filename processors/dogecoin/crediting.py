@@ -46,8 +46,3 @@ def asked_of(
         max(confirmations, maturity) if coinbase else confirmations,
         credited_once or amount >= rules.deposit_minimum,
     )
-
-
-def confirmations_of(height: int | None, tip_height: int) -> int:
-    """Never stored: the tip's height less the block's, its own counted; 0 outside the chain."""
-    return 0 if height is None else max(tip_height - height + 1, 0)

@@ -1,7 +1,7 @@
 """What must hold of every decision, checked each time, so that a fault stops before the books.
 
-Debits equal credits by construction: a posting is one amount with two sides. The database holds
-the same rules a second time.
+Debits equal credits by construction: a posting is one amount with two sides. docs/architecture.md
+lists which of these rules the database holds a second time.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Request(msgspec.Struct, frozen=True):
     """A command as a decision sees it.
 
     ``id`` is its place in the log as a UUID; ``time`` is the wallet's time in milliseconds: the
-    later of what the touched wallets have seen and the record's LogAppendTime.
+    later of what the command's own wallet has seen and the record's LogAppendTime.
     """
 
     id: str

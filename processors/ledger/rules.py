@@ -16,7 +16,7 @@ from schemas.rejections import Rejection
 
 def set_rules(request: Request, data: SetRules, books: Books) -> Decision:
     """The next version of the rules; network and account stay those of the settings."""
-    fault = _fault_of(data)
+    fault = fault_of(data)
     if fault is not None:
         return Refusal(Rejection.RULES_INVALID, fault)
     rules = msgspec.structs.replace(
@@ -36,7 +36,7 @@ def set_rules(request: Request, data: SetRules, books: Books) -> Decision:
     return Acceptance((notice,), records=(rules,))
 
 
-def _fault_of(data: SetRules) -> str | None:
+def fault_of(data: SetRules) -> str | None:
     """The first contradiction, as a sentence that says what to change."""
     if data.withdrawal_minimum > data.withdrawal_maximum:
         return "The minimum of a withdrawal is over its maximum."

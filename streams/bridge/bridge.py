@@ -22,6 +22,7 @@ from streams.bridge.bus import Answer, Bus, Fate
 from streams.bridge.entries import COUNT_MAX, SIZE_MAX, Entry, Unreadable, entry_of
 from streams.bridge.letters import EventLetter, Letters
 from streams.bridge.schedule import Item, Schedule
+from streams.heart import Heart
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.follow import Followed, TopicMember
 from streams.kafka.produce import Delivery
@@ -89,6 +90,7 @@ class Bridge:
         self._committed: dict[int, int] = {}
         self._commit_due = 0.0
         self._paused = False
+        self.heart = Heart()
         self._stopping = Event()
         self._backoff = Backoff()
         self._bus_fault: str | None = None
@@ -123,6 +125,7 @@ class Bridge:
 
     def round(self) -> None:
         """Take answers in, send what may go, read what came, commit what is acknowledged."""
+        self.heart.beat()
         try:
             self._take_answers()
             self._schedule.wake(time.monotonic())

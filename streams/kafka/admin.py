@@ -34,30 +34,31 @@ class TopicFacts(NamedTuple):
     partitions: int
 
 
-class IdsAsked:
-    """A question for the ids of topics that is on its way."""
+class TopicsAsked:
+    """A question for the facts of topics that is on its way."""
 
     def __init__(self, futures: Mapping[str, Any]) -> None:
         self._futures = futures
 
-    def answer(self) -> dict[str, str] | None:
-        """The ids by name once they are there, else None; a topic that is gone is left out.
+    def answer(self) -> dict[str, TopicFacts] | None:
+        """The facts by name once they are there, else None; a topic that is gone is left out.
 
         Raises ``KafkaUnavailable`` where the broker does not answer.
         """
         if not all(future.done() for future in self._futures.values()):
             return None
         return {
-            name: str(described.topic_id)
+            name: facts
             for name, future in self._futures.items()
-            if (described := _described(future)) is not None
+            if (facts := _described(future)) is not None
         }
 
 
-def _described(future: Any) -> Any | None:
-    """A topic's description; None where there is no such topic."""
+def _described(future: Any) -> TopicFacts | None:
+    """What is known of a topic; None where there is no such topic."""
     try:
-        return future.result()
+        described = future.result()
+        return TopicFacts(str(described.topic_id), len(described.partitions))
     except KafkaException as error:
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return None
@@ -77,17 +78,17 @@ class Admin:
         facts = {}
         for name, future in futures.items():
             try:
-                described = _described(future)
+                found = _described(future)
             except KafkaUnavailable:
                 self._tell()
                 raise
-            if described is not None:
-                facts[name] = TopicFacts(str(described.topic_id), len(described.partitions))
+            if found is not None:
+                facts[name] = found
         return facts
 
-    def ask_ids(self, names: Sequence[str]) -> IdsAsked:
-        """Ask for the ids of topics without waiting for the answer."""
-        return IdsAsked(
+    def ask_topics(self, names: Sequence[str]) -> TopicsAsked:
+        """Ask the same without waiting for the answer."""
+        return TopicsAsked(
             self._admin.describe_topics(TopicCollection(list(names)), request_timeout=5.0)
         )
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
 from streams.kafka.config import KafkaUnavailable, client_config, sound
+
+#: The type of a message's time where the broker has set it.
+TIMED_BY_BROKER: Final = TIMESTAMP_LOG_APPEND_TIME
 
 
 class Assignment(NamedTuple):

@@ -182,18 +182,6 @@ class TransactionalProducer:
         except KafkaException as error:
             raise KafkaUnavailable(str(error)) from error
 
-    def publish(
-        self,
-        records: Iterable[Outgoing],
-        offsets: Sequence[tuple[str, int, int]],
-        group_metadata: object,
-        *,
-        before_commit: Callable[[str], None] = lambda step: None,
-    ) -> None:
-        """``begin`` and ``commit`` in one call."""
-        self.begin(records)
-        self.commit(offsets, group_metadata, before_commit=before_commit)
-
     def begin(self, records: Iterable[Outgoing]) -> None:
         """Open a transaction and queue its records; they are sent while ``commit`` waits.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -91,9 +89,3 @@ def provide_kafka(
         "no broker: give one by WALLET_KAFKA_BOOTSTRAP_SERVERS, or install Maven "
         "(it fetches Kafka's jars), or start a Docker engine"
     )
-
-
-def given_addresses(environ: Mapping[str, str] | None = None) -> tuple[str, str]:
-    """The test servers' addresses if a developer keeps some running: database, broker."""
-    source = os.environ if environ is None else environ
-    return source.get("TEST_DATABASE_URL", ""), source.get("TEST_KAFKA_BOOTSTRAP", "")

@@ -29,7 +29,6 @@ from streams.node.shapes import (
     FeeShape,
     Hash,
     HeaderShape,
-    MempoolEntryShape,
     RawTransactionShape,
     ReplyShape,
     UnspentShape,
@@ -116,7 +115,6 @@ _FEE: Final = msgspec.json.Decoder(ReplyShape[FeeShape])
 _HASH: Final = msgspec.json.Decoder(ReplyShape[Hash])
 _HEADER: Final = msgspec.json.Decoder(ReplyShape[HeaderShape])
 _MEMPOOL: Final = msgspec.json.Decoder(ReplyShape[tuple[Hash, ...]])
-_MEMPOOL_ENTRY: Final = msgspec.json.Decoder(ReplyShape[MempoolEntryShape])
 _RAW: Final = msgspec.json.Decoder(ReplyShape[RawTransactionShape])
 _UNSPENT: Final = msgspec.json.Decoder(ReplyShape[UnspentShape])
 _HASHES: Final = msgspec.json.Decoder(tuple[ReplyShape[Hash], ...])
@@ -156,10 +154,6 @@ class Node:
     def chain(self) -> ChainShape:
         """What the node follows and how far it is."""
         return self._call("getblockchaininfo", _CHAIN)
-
-    def best_block_hash(self) -> str:
-        """The tip's."""
-        return self._call("getbestblockhash", _HASH)
 
     def block_hash(self, height: int) -> str | None:
         """The main chain's block at a height; None above the tip."""
@@ -217,10 +211,6 @@ class Node:
     def mempool(self) -> tuple[str, ...]:
         """The txids that wait for a block."""
         return self._call("getrawmempool", _MEMPOOL)
-
-    def mempool_entry(self, txid: str) -> MempoolEntryShape | None:
-        """A waiting transaction with its relatives; None where it is not there."""
-        return self._unless(_NOT_FOUND, "getmempoolentry", _MEMPOOL_ENTRY, txid)
 
     def send(self, raw: bytes) -> Answer:
         """Broadcast signed bytes; never raises, since a fault means that nobody knows.

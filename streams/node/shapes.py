@@ -226,13 +226,6 @@ class UnspentShape(_Shape, frozen=True, gc=False, rename={"script": "scriptPubKe
         return koinu_of(bytes(self.value).decode())
 
 
-class MempoolEntryShape(_Shape, frozen=True, gc=False):
-    """``getmempoolentry``, as far as 1.14 and its kin agree."""
-
-    ancestorcount: int = 1
-    descendantcount: int = 1
-
-
 class FeeShape(_Shape, frozen=True, gc=False):
     """``estimatesmartfee``: DOGE for 1,000 bytes, -1 or nothing where the node knows none."""
 

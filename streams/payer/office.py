@@ -132,6 +132,8 @@ class Office(Desk):
             self.node_fault = f"node is away: {fault}"
             log.warning("no estimate of the fee", extra={"cause": str(fault)})
             estimate = None
+        else:
+            self.node_fault = None
         return self.limits.policy.rate_for(estimate)
 
     def refill_address(self) -> str:

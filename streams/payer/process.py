@@ -26,6 +26,7 @@ from processors.dogecoin.signing import AccountSigner
 from processors.seed import keychain_of, require_same_account
 from schemas.settings import Settings
 from streams.alarms import Alarms
+from streams.heart import Heart
 from streams.node.answers import Answer
 from streams.node.client import Node, endpoint_of
 from streams.node.shapes import BlockShape
@@ -64,8 +65,9 @@ def forbid_dumps() -> None:
 class Timed:
     """A node whose calls are timed: one that is under way for long is told while it lasts."""
 
-    def __init__(self, node: ports.Node) -> None:
+    def __init__(self, node: ports.Node, answered: Callable[[], None] = lambda: None) -> None:
         self._node = node
+        self._answered = answered
         self._since: float | None = None
 
     def send(self, raw: bytes) -> Answer:
@@ -97,6 +99,7 @@ class Timed:
             yield
         finally:
             self._since = None
+            self._answered()
 
 
 class Till:
@@ -116,7 +119,9 @@ class Till:
         self._step = step
         self._limits = Limits.of(settings)
         self._node = Node(endpoint_of(settings), timeout_seconds=settings.node_timeout_seconds)
-        self._timed = Timed(self._node)
+        self.heart = Heart(settings.poll_seconds)
+        # A round may ask the node for every payment there is.
+        self._timed = Timed(self._node, self.heart.beat)
         self._alarms = Alarms(settings, source=f"payer {socket.gethostname()}/{os.getpid()}")
         self._relay = Relay(settings, PAYER_OUTBOX, issuer="payer", step=step)
         self._stopping = threading.Event()
@@ -152,6 +157,7 @@ class Till:
 
     def round(self) -> None:
         """One round, with every fault that a later one may find mended; then the wait after it."""
+        self.heart.beat()
         try:
             done = self._run_once()
         except _RIVALRY as rivalry:

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from db import rebuilding
+from db.batches import REBUILDER
 from db.rebuilding import Connection
 from processors.apply import Applier, Claim
 from processors.dogecoin.derivation import EXTERNAL_CHAIN, Keychain
@@ -90,7 +91,7 @@ class Rebuild:
         self._batch: list[Manifest] = []
         self._applier = Applier(
             connection,
-            owner="wallet rebuild",
+            owner=REBUILDER,
             derive=lambda index: self._keychain.address(EXTERNAL_CHAIN, index),
             step=self._step,
         )

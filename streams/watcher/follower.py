@@ -26,6 +26,7 @@ from schemas.settings import Settings
 from streams import metrics
 from streams.alarms import Alarms, Standing
 from streams.garbage import collected_seldom
+from streams.heart import Heart
 from streams.kafka.config import KafkaUnavailable
 from streams.node.client import Endpoint, Node, NodeAway, NodeFault, endpoint_of
 from streams.outages import OUTAGES, Backoff, server_of
@@ -90,6 +91,7 @@ class Watcher:
         self._alarms = Standing(self._bell)
         self._orders = Orders(settings, WATCHER_OUTBOX, self._alarms)
         self._relay = relay or Relay(settings, WATCHER_OUTBOX, issuer="watcher", step=step)
+        self.heart = Heart(settings.poll_seconds)
         self._stopping = threading.Event()
         self._backoff = Backoff()
         self._progress = Progress()
@@ -138,6 +140,7 @@ class Watcher:
 
     def _run_guarded(self) -> int:
         """``run_once``, with every fault that the next look may find mended."""
+        self.heart.beat()
         try:
             done = self.run_once()
         except NodeAway as away:
@@ -290,6 +293,7 @@ class Watcher:
         for done, block_hash in enumerate(step.hashes):
             if self._stopping.is_set():
                 return done
+            self.heart.beat()
             height = step.height + done
             block = self._node.block(block_hash)
             if not self._misfits.fits(block, height, previous):
@@ -383,6 +387,7 @@ class Watcher:
             return
         try:
             while count := self._relay.run_once(connection):
+                self.heart.beat()
                 metrics.RELAYED.inc(count)
         except KafkaUnavailable as away:
             self._relay_fault = f"broker is away: {away}"

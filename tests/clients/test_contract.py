@@ -73,7 +73,7 @@ def test_it_asks_for_what_it_imports_and_no_more() -> None:
     st.sampled_from(CommandTopic),
     st.integers(0, 2**16 - 1),
     st.integers(0, 2**16 - 1),
-    st.integers(0, ids.OFFSET_MAX),
+    st.integers(0, 2**56 - 1),
 )
 def test_a_place_has_the_id_that_the_wallet_gives_it(
     topic: CommandTopic, generation: int, partition: int, offset: int

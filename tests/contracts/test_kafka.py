@@ -30,6 +30,7 @@ from streams.kafka.view import LogView
 from streams.local.process import LOOPBACK, free_port
 from tests.support.eventually import eventually
 from tests.support.member import Member
+from tests.support.publishing import publish
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -131,7 +132,7 @@ def test_both_producers_put_a_key_where_the_reader_expects_it(
     for key in keys:
         plain.send(name, key, b"plain")
     plain.close()
-    transactional.publish([Outgoing(name, key, b"in a transaction") for key in keys], [], None)
+    publish(transactional, [Outgoing(name, key, b"in a transaction") for key in keys], [], None)
     found = {
         (message.key(), message.value()): message.partition()
         for partition in range(wallet.partitions)
@@ -246,13 +247,13 @@ def test_an_aborted_transaction_shows_to_no_reader_and_commits_no_offset(
     member.join(3 * wallet.partitions)
     producer = TransactionalProducer(wallet, f"{wallet.topic_prefix}one")
     metadata = member.consumer.group_metadata()
-    producer.publish([event(wallet, b"first")], offsets(wallet, 5), metadata)
+    publish(producer, [event(wallet, b"first")], offsets(wallet, 5), metadata)
     with pytest.raises(PublishRefused, match="refused by the test") as refused:
-        producer.publish(
-            [event(wallet, b"second")], offsets(wallet, 9), metadata, before_commit=refuse
+        publish(
+            producer, [event(wallet, b"second")], offsets(wallet, 9), metadata, before_commit=refuse
         )
     assert not refused.value.fenced
-    producer.publish([event(wallet, b"third")], offsets(wallet, 6), metadata)
+    publish(producer, [event(wallet, b"third")], offsets(wallet, 6), metadata)
     assert values(view, wallet) == [b"first", b"third"]
     assert member.consumer.committed([(SERVICES, 0)]) == {(SERVICES, 0): 6}
 
@@ -266,17 +267,21 @@ def test_what_a_dead_worker_left_open_is_neither_seen_nor_counted(
     metadata = member.consumer.group_metadata()
     dead = TransactionalProducer(wallet, f"{wallet.topic_prefix}dead")
     with pytest.raises(Crash):
-        dead.publish(
-            [event(wallet, b"lost")], offsets(wallet, 9), metadata, before_commit=crash_at(step)
+        publish(
+            dead,
+            [event(wallet, b"lost")],
+            offsets(wallet, 9),
+            metadata,
+            before_commit=crash_at(step),
         )
     # The same id fences it, which ends its transaction at once instead of after the time-out.
     living = TransactionalProducer(wallet, f"{wallet.topic_prefix}dead")
     assert member.consumer.committed([(SERVICES, 0)]) == {(SERVICES, 0): None}
-    living.publish([event(wallet, b"told")], offsets(wallet, 9), metadata)
+    publish(living, [event(wallet, b"told")], offsets(wallet, 9), metadata)
     assert member.consumer.committed([(SERVICES, 0)]) == {(SERVICES, 0): 9}
     assert values(view, wallet) == [b"told"]
     with pytest.raises(PublishRefused) as refused:
-        dead.publish([event(wallet, b"again")], offsets(wallet, 10), metadata)
+        publish(dead, [event(wallet, b"again")], offsets(wallet, 10), metadata)
     assert refused.value.fenced
     assert values(view, wallet) == [b"told"]
 
@@ -297,7 +302,8 @@ def test_asking_for_the_committed_offsets_waits_for_an_open_transaction(
     metadata = member.consumer.group_metadata()
     with ThreadPoolExecutor(2) as threads:
         publishing = threads.submit(
-            producer.publish,
+            publish,
+            producer,
             [event(wallet, b"one")],
             offsets(wallet, 7),
             metadata,
@@ -328,9 +334,9 @@ def test_a_worker_that_lost_its_partitions_cannot_publish_with_what_it_knew(
         joining.result(30.0)
     zombie = TransactionalProducer(wallet, f"{wallet.topic_prefix}zombie")
     with pytest.raises(PublishRefused, match=r"GENERATION|MEMBER") as refused:
-        zombie.publish([event(wallet, b"old")], offsets(wallet, 3), old)
+        publish(zombie, [event(wallet, b"old")], offsets(wallet, 3), old)
     assert not refused.value.fenced, "the producer itself can be used again"
-    zombie.publish([event(wallet, b"new")], offsets(wallet, 3), first.consumer.group_metadata())
+    publish(zombie, [event(wallet, b"new")], offsets(wallet, 3), first.consumer.group_metadata())
     assert values(view, wallet) == [b"new"]
 
 
@@ -345,11 +351,11 @@ def test_nobody_can_commit_offsets_although_the_broker_would_let_him(
     member.join(3 * wallet.partitions)
     producer = TransactionalProducer(wallet, f"{wallet.topic_prefix}nobody")
     # Who was never a member, or was thrown out, has generation -1: no broker looks at that.
-    producer.publish([event(wallet, b"unchecked")], offsets(wallet, 1), raw)
+    publish(producer, [event(wallet, b"unchecked")], offsets(wallet, 1), raw)
     assert member.consumer.committed([(SERVICES, 0)]) == {(SERVICES, 0): 1}
     assert before is None
     with pytest.raises(PublishRefused, match="no member") as refused:
-        producer.publish([event(wallet, b"refused")], offsets(wallet, 2), before)
+        publish(producer, [event(wallet, b"refused")], offsets(wallet, 2), before)
     assert not refused.value.fenced
     assert values(view, wallet) == [b"unchecked"]
 
@@ -443,9 +449,9 @@ def test_a_reader_goes_over_markers_and_aborted_records_to_the_end(
     producer = TransactionalProducer(wallet, f"{wallet.topic_prefix}gaps")
     name = topic_name(wallet, BATCHES)
     for number in range(3):
-        producer.publish([Outgoing(name, b"k", b"%d" % number, 1)], [], None)
+        publish(producer, [Outgoing(name, b"k", b"%d" % number, 1)], [], None)
         with pytest.raises(PublishRefused):
-            producer.publish([Outgoing(name, b"k", b"lost", 1)], [], None, before_commit=refuse)
+            publish(producer, [Outgoing(name, b"k", b"lost", 1)], [], None, before_commit=refuse)
     found = [(m.offset() or 0, m.value()) for m in view.records(name, 1, 0)]
     assert [value for _, value in found] == [b"0", b"1", b"2"]
     assert Admin(wallet).ends(name, [1])[1] > found[-1][0]

@@ -29,7 +29,13 @@ CHECKS: Final = (
             f"{name} of a wallet is never negative", f"wallets_{name}_not_negative", "wallets", row
         )
         for name in ("available", "bids", "escrow", "pending", "shortfall", "version", "sequence")
-        for row in ({name: -1},)
+        for row in ({"available": 0, name: -1},)
+    ),
+    case(
+        "who owes has nothing available",
+        "wallets_nothing_available_while_owing",
+        "wallets",
+        {"available": 1, "shortfall": 1},
     ),
     case("an entry moves something", "entries_one_side", "entries", {"debit": 0}),
     case("an entry has one side", "entries_one_side", "entries", {"credit": 5}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import psycopg
 import pytest
@@ -117,10 +118,86 @@ def test_a_take_over_finds_what_lies_from_the_committed_offset_on(connection: Co
     seal(connection, 1, sealed(1, 0, 4), sealed(2, 0, 4))
     seal(connection, 2, sealed(1, 5, 9))
     with connection.cursor(binary=True) as cursor:
-        assert batches.unpublished(cursor, 0, 1, 5) == [frames(1, 5, 9, batch=2)]
-        assert batches.unpublished(cursor, 0, 1, 0) == [frames(1, 0, 4), frames(1, 5, 9, batch=2)]
-        assert batches.unpublished(cursor, 0, 1, 10) == []
-        assert batches.unpublished(cursor, 1, 1, 0) == []
+        assert batches.unpublished(cursor, 0, 1, 5, 9) == [frames(1, 5, 9, batch=2)]
+        assert batches.unpublished(cursor, 0, 1, 0, 9) == [
+            frames(1, 0, 4),
+            frames(1, 5, 9, batch=2),
+        ]
+        assert batches.unpublished(cursor, 0, 1, 10, 9) == []
+        assert batches.unpublished(cursor, 1, 1, 0, 9) == []
+
+
+#: Slices of partition 1 with a hole where no record was; the group has published up to 10.
+_SLICES: Final = ((0, 4), (5, 9), (10, 14), (17, 19), (20, 29))
+
+
+@pytest.mark.parametrize(
+    ("lost", "lacks"),
+    [
+        ([], False),
+        ([0], False),
+        ([5], False),
+        ([0, 5], False),
+        ([10], True),
+        ([5, 10], True),
+        ([0, 5, 10], True),
+        ([17], True),
+        ([20], True),
+        ([0, 5, 10, 17, 20], True),
+    ],
+)
+def test_a_slice_that_was_never_published_is_missed_in_the_outbox_wherever_it_was(
+    connection: Connection, lost: list[int], lacks: bool
+) -> None:
+    for number, (first, last) in enumerate(_SLICES, 1):
+        seal(connection, 2 * number, sealed(1, first, last))
+        seal(connection, 2 * number + 1, sealed(2, first, last))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM outbox WHERE partition = 1 AND first_offset = ANY(%s::bigint[])",
+            (f"{{{','.join(map(str, lost))}}}",),
+        )
+        assert batches.outbox_lacks(cursor, 0, 1, 1, 10) is lacks
+        assert not batches.outbox_lacks(cursor, 0, 2, 1, 10)
+        assert not batches.outbox_lacks(cursor, 0, 1, 1, 30)
+        # Published half of a slice: nobody knows which of its records are out.
+        assert batches.outbox_lacks(cursor, 0, 1, 1, 12)
+        # Of an earlier generation nothing is published any more.
+        assert not batches.outbox_lacks(cursor, 0, 1, 2, 10)
+
+
+def test_what_is_unpublished_is_read_in_parts(connection: Connection) -> None:
+    for number, (first, last) in enumerate(_SLICES, 1):
+        seal(connection, number, sealed(1, first, last))
+    with connection.cursor(binary=True) as cursor:
+        part = batches.unpublished(cursor, 0, 1, 5, 2)
+    assert [(row.first_offset, row.last_offset) for row in part] == [(5, 9), (10, 14)]
+
+
+def test_what_was_set_apart_lately_is_counted_whoever_it_was_but_a_rebuild(
+    connection: Connection,
+) -> None:
+    letters = [
+        ("one", "unprocessable"),
+        ("two", "unprocessable"),
+        ("one", "not_json"),
+        (batches.REBUILDER, "unprocessable"),
+    ]
+    for batch, (owner, code) in enumerate(letters, 1):
+        connection.execute(
+            "INSERT INTO batches (id, rules_version, logic_version, commands, entries, owner)"
+            " VALUES (%s, 1, 1, 0, 0, %s)",
+            (batch, owner),
+        )
+        connection.execute(
+            'INSERT INTO dead_letters (id, topic, generation, partition, "offset", code, detail,'
+            " record_time, batch_id)"
+            " VALUES (gen_random_uuid(), 0, 1, 0, 0, %s, '', to_timestamp(0), %s)",
+            (code, batch),
+        )
+    with connection.cursor() as cursor:
+        assert batches.set_apart_since(cursor, 3600.0) == 2
+        assert batches.set_apart_since(cursor, 0.0) == 0
 
 
 def test_the_outbox_loses_what_is_published_and_old_alone(connection: Connection) -> None:
@@ -130,8 +207,8 @@ def test_the_outbox_loses_what_is_published_and_old_alone(connection: Connection
         assert batches.prune_outbox(cursor, [(0, 1, 5)], 3600.0) == 0
         assert batches.prune_outbox(cursor, [(0, 1, 5)], 0.0) == 1
         assert batches.prune_outbox(cursor, [], 0.0) == 0
-        assert batches.unpublished(cursor, 0, 1, 0) == [frames(1, 5, 9, batch=2)]
-        assert batches.unpublished(cursor, 0, 2, 0) == [frames(2, 0, 4)]
+        assert batches.unpublished(cursor, 0, 1, 0, 9) == [frames(1, 5, 9, batch=2)]
+        assert batches.unpublished(cursor, 0, 2, 0, 9) == [frames(2, 0, 4)]
 
 
 def test_a_digest_depends_on_every_byte_and_the_chain_on_every_digest() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -186,3 +187,12 @@ def test_all_users_of_the_small_ledger_are_other_partitions_business() -> None:
     (part,) = read_batch(records)
     assert (part.topic, part.partition) == (CommandTopic.USERS, 0)
     assert (part.first_offset, part.last_offset) == (0, len(USERS) - 1)
+
+
+@pytest.mark.parametrize("time", [-(10**17), 10**17])
+def test_a_record_is_buried_whatever_time_it_claims(time: int) -> None:
+    record = Record(0, 0, 0, time, b"key", b"no command")
+    journal = Journal(BatchBooks(rules=RULES, wallets={}, derive=address_of), {}, 1)
+    (part,) = read_batch([record])
+    (letter,) = journal.decide(part, 1).dead_letters
+    assert datetime.fromtimestamp(letter.time / 1000, UTC).year in (1, 9999)

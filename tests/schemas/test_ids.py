@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from schemas.ids import (
     EVENT_LEG,
     LEG_MAX,
-    OFFSET_MAX,
     Place,
     bytes_of,
     command_number,
@@ -27,7 +26,7 @@ places = st.builds(
     topic=st.integers(0, 255),
     generation=st.integers(0, 2**16 - 1),
     partition=st.integers(0, 2**16 - 1),
-    offset=st.integers(0, OFFSET_MAX),
+    offset=st.integers(0, 2**56 - 1),
 )
 legs = st.integers(0, LEG_MAX)
 

@@ -4,20 +4,31 @@ each difference stops that partition, alone, with an alarm."""
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count, islice
 
+import msgspec
 import psycopg
 import pytest
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourceType,
+)
 
 from schemas.commands import OpenWallet
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
 from streams.kafka.admin import Admin, create_topics
-from streams.kafka.config import client_config
+from streams.kafka.config import client_config, partition_of
 from streams.kafka.groups import Group
+from streams.operator.adopt import adopt, look, plan
 from streams.worker import Worker
 from tests.support.books import USERS
 from tests.support.commands import Wire, wire
@@ -90,7 +101,8 @@ class Wallet:
 
 @pytest.fixture
 def wallet(settings: Settings) -> Wallet:
-    return Wallet(prepared(settings))
+    # Small batches, so that a partition has several slices.
+    return Wallet(prepared(msgspec.structs.replace(settings, batch_max=3)))
 
 
 def tail_lost(wallet: Wallet) -> None:
@@ -133,6 +145,29 @@ def outbox_lost(wallet: Wallet) -> None:
     wallet.sql("DELETE FROM outbox")
 
 
+def _outbox_row_lost(wallet: Wallet, number: int) -> None:
+    wallet.await_no_members()
+    Group(wallet.settings).commit({(TOPIC, wallet.partition): 0})
+    with psycopg.connect(wallet.settings.database_url) as meddler:
+        rows = meddler.execute(
+            "SELECT first_offset FROM outbox WHERE topic = %s AND partition = %s ORDER BY 1",
+            (int(TOPIC), wallet.partition),
+        ).fetchall()
+        assert len(rows) > 2
+        meddler.execute(
+            "DELETE FROM outbox WHERE topic = %s AND partition = %s AND first_offset = %s",
+            (int(TOPIC), wallet.partition, *rows[number]),
+        )
+
+
+def outbox_lost_its_start(wallet: Wallet) -> None:
+    _outbox_row_lost(wallet, 0)
+
+
+def outbox_lost_its_middle(wallet: Wallet) -> None:
+    _outbox_row_lost(wallet, 1)
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -143,6 +178,8 @@ def outbox_lost(wallet: Wallet) -> None:
         (offsets_expired, "the group's committed offset is gone"),
         (database_restored, "the database is older than the topic"),
         (outbox_lost, "the outbox lacks batches"),
+        (outbox_lost_its_start, "the outbox lacks batches"),
+        (outbox_lost_its_middle, "the outbox lacks batches"),
     ],
 )
 def test_a_log_that_is_not_the_one_that_was_applied_stops_its_partition_with_an_alarm(
@@ -282,3 +319,118 @@ def test_a_topic_that_is_gone_is_waited_for(wallet: Wallet) -> None:
         )
         create_topics(wallet.settings)
         eventually(lambda: len(wallet.halted()) == wallet.settings.partitions, "it is back")
+
+
+def test_a_wrong_number_of_partitions_in_the_settings_halts_all_and_buries_nothing(
+    wallet: Wallet,
+) -> None:
+    wrong = msgspec.structs.replace(wallet.settings, partitions=wallet.settings.partitions // 2)
+    wallet.places += send(wallet.settings, wallet.load())
+    with working(wrong) as worker:
+        eventually(lambda: len(wallet.halted()) == 3 * wallet.settings.partitions, "all are halted")
+        assert "halted" in (worker.fault() or "")
+    assert set(wallet.halted().values()) == {
+        f"the topic has {wallet.settings.partitions} partitions, but WALLET_PARTITIONS says "
+        f"{wrong.partitions}: commands would be taken for misplaced"
+    }
+    with working(wallet.settings):
+        eventually(wallet.done, "all is applied")
+    assert "dead" not in {outcome for outcome, _ in outcomes_of(wallet.settings, wallet.places)}
+
+
+def add_partition(wallet: Wallet) -> None:
+    admin = AdminClient(client_config(wallet.settings))
+    name = topic_name(wallet.settings, TOPIC)
+    count = wallet.settings.partitions + 1
+    for future in admin.create_partitions([NewPartitions(name, count)]).values():
+        future.result()
+    known = Admin(wallet.settings)
+    eventually(lambda: known.topics([name])[name].partitions == count, "the partition is there")
+
+
+def test_partitions_that_are_added_under_a_running_worker_halt_the_topic_by_themselves(
+    wallet: Wallet,
+) -> None:
+    with working(wallet.settings) as worker:
+        eventually(lambda: worker.fault() is None, "the worker is ready")
+        add_partition(wallet)
+        eventually(lambda: len(wallet.halted()) >= wallet.settings.partitions, "they are halted")
+    assert {topic for topic, _ in wallet.halted()} == {TOPIC}
+    assert all("the topic has 5 partitions" in reason for reason in wallet.halted().values())
+
+
+def test_no_command_becomes_a_dead_letter_for_a_partition_that_the_worker_does_not_know_of(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The worker does not look by itself; it must find out by the first record that looks misplaced.
+    monkeypatch.setattr("streams.takeover._WATCH_SECONDS", 3600.0)
+    before = wallet.settings.partitions
+    keys = (str(uuid.UUID(int=number)) for number in count(1))
+    moved = [
+        key
+        for key in islice(keys, 200)
+        if partition_of(key.encode(), before) != partition_of(key.encode(), before + 1) < before
+    ]
+    with working(wallet.settings) as worker:
+        eventually(lambda: worker.fault() is None, "the worker is ready")
+        add_partition(wallet)
+        later = send(wallet.settings, [wire(OpenWallet(), user) for user in moved])
+        eventually(lambda: len(wallet.halted()) >= before, "the topic is halted")
+    assert all("the topic has 5 partitions" in reason for reason in wallet.halted().values())
+    assert set(outcomes_of(wallet.settings, later)) == {("none", None)}
+
+
+def time_set_by(wallet: Wallet, who: str) -> None:
+    resource = ConfigResource(
+        ResourceType.TOPIC,
+        topic_name(wallet.settings, TOPIC),
+        incremental_configs=[
+            ConfigEntry("message.timestamp.type", who, incremental_operation=AlterConfigOpType.SET)
+        ],
+    )
+    admin = AdminClient(client_config(wallet.settings))
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result()
+
+
+def test_a_record_whose_time_is_its_producers_halts_its_partition_until_it_is_stepped_over(
+    wallet: Wallet,
+) -> None:
+    time_set_by(wallet, "CreateTime")
+    producer = Producer(client_config(wallet.settings))
+    value = wire(OpenWallet(), USERS[0])
+    told: list[object] = []
+    producer.produce(
+        topic_name(wallet.settings, TOPIC),
+        value.value,
+        value.key,
+        wallet.partition,
+        timestamp=1_500_000_000_000,
+        on_delivery=lambda error, message: told.append(error),
+    )
+    assert producer.flush(30.0) == 0
+    assert told == [None]
+    time_set_by(wallet, "LogAppendTime")
+    places = send(wallet.settings, wallet.load())
+    place = (int(TOPIC), wallet.partition)
+    with working(wallet.settings):
+        eventually(lambda: place in wallet.halted(), "the partition is halted")
+        others = [p for p in places if p.partition != wallet.partition]
+        eventually(
+            lambda: "none" not in {o for o, _ in outcomes_of(wallet.settings, others)},
+            "the others are served",
+        )
+    assert set(wallet.halted()) == {place}
+    assert "is its producer's, not the broker's" in wallet.halted()[place]
+    assert [alarm["kind"] for alarm in alarms_of(wallet.settings)] == ["partition-halted"]
+    wallet.await_no_members()
+    with psycopg.connect(wallet.settings.worker_database_url, autocommit=True) as connection:
+        (found,) = look(wallet.settings, connection, TOPIC, [wallet.partition])
+        over = plan(found, recreated=False, at=found.row.next_offset + 1)
+        adopt(wallet.settings, connection, over, patience_seconds=30.0)
+    with working(wallet.settings):
+        eventually(
+            lambda: "none" not in {o for o, _ in outcomes_of(wallet.settings, places)},
+            "all that came after it is applied",
+        )
+    assert wallet.halted() == {}

@@ -10,7 +10,6 @@ from processors.dogecoin.crediting import (
     Asked,
     asked_of,
     confirmations_asked,
-    confirmations_of,
     exposed_blocks,
 )
 from schemas.records import Rules, Tier
@@ -85,11 +84,3 @@ def test_what_is_asked_of_a_payment(
 def test_a_tier_above_the_maturity_is_asked_of_a_coinbase_too() -> None:
     asked = asked_of(100, 10**6, RULES, coinbase=True, maturity=30, credited_once=False)
     assert asked.confirmations == 60
-
-
-@pytest.mark.parametrize(
-    ("height", "tip", "confirmations"),
-    [(None, 100, 0), (100, 100, 1), (81, 100, 20), (101, 100, 0)],
-)
-def test_a_block_counts_itself(height: int | None, tip: int, confirmations: int) -> None:
-    assert confirmations_of(height, tip) == confirmations

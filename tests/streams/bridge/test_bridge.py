@@ -144,7 +144,8 @@ def test_nothing_is_left_to_send_where_only_a_transactions_marker_is_left(
     bus = MoodyBus()
     producer = TransactionalProducer(wallet, f"{wallet.topic_prefix}test")
     name = topic_name(wallet, EVENTS)
-    producer.publish([Outgoing(name, u.encode(), value) for u, value in events(3, 2)], (), None)
+    producer.begin([Outgoing(name, u.encode(), value) for u, value in events(3, 2)])
+    producer.commit((), None)
     producer.close()
     with serving(bus) as address, bridging(on_bus(wallet, address)):
         await_all(bus, 3, 2)

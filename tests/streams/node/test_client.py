@@ -46,14 +46,14 @@ def test_a_call_names_its_method_and_parameters_and_who_asks() -> None:
 @pytest.mark.parametrize("trouble", [OVERLOADED, WARMING_UP, plain(503, b"")])
 def test_a_node_that_cannot_now_is_asked_again(trouble: Any) -> None:
     with serving(trouble, trouble, result(HASH)) as server:
-        assert node_at(server).best_block_hash() == HASH
+        assert node_at(server).block_hash(7) == HASH
     assert len(server.calls) == 3
 
 
 @pytest.mark.parametrize("trouble", [OVERLOADED, WARMING_UP])
 def test_a_node_that_still_cannot_counts_as_away(trouble: Any) -> None:
     with serving(trouble) as server, pytest.raises(NodeAway):
-        node_at(server, patience=0.2).best_block_hash()
+        node_at(server, patience=0.2).block_hash(7)
     assert len(server.calls) > 1
 
 
@@ -75,7 +75,7 @@ def test_a_wrong_password_is_told_with_the_settings_that_say_it() -> None:
 def test_a_body_cut_short_is_not_taken_for_an_answer() -> None:
     whole = json.dumps({"result": HASH, "error": None, "id": 1}).encode()
     with serving(plain(200, whole[:40], promised=len(whole))) as server, pytest.raises(NodeAway):
-        node_at(server, patience=0.1).best_block_hash()
+        node_at(server, patience=0.1).block_hash(7)
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_a_body_cut_short_is_not_taken_for_an_answer() -> None:
 )
 def test_garbage_is_told_as_garbage(body: bytes) -> None:
     with serving(plain(200, body)) as server, pytest.raises(NodeUnusable):
-        node_at(server).best_block_hash()
+        node_at(server).block_hash(7)
 
 
 def test_the_answer_to_another_call_is_not_taken() -> None:
     document = json.dumps({"result": HASH, "error": None, "id": 99}).encode()
     with serving(plain(200, document)) as server, pytest.raises(NodeUnusable, match="another"):
-        node_at(server).best_block_hash()
+        node_at(server).block_hash(7)
 
 
 def test_an_error_of_the_nodes_own_is_raised_with_its_code() -> None:
@@ -218,10 +218,10 @@ def test_the_cookie_is_read_for_each_call_since_each_start_writes_another(tmp_pa
     with serving(result(HASH)) as server:
         node = Node(Endpoint(server.url, cookie=str(cookie)), patience_seconds=0.1)
         with pytest.raises(NodeAway):
-            node.best_block_hash()
+            node.block_hash(7)
         for secret in ("one", "two"):
             cookie.write_text(f"__cookie__:{secret}")
-            node.best_block_hash()
+            node.block_hash(7)
     assert len(set(server.authorizations)) == 2
 
 

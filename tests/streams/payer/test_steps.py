@@ -12,6 +12,7 @@ from processors.dogecoin.checking import TemplateUnsound
 from schemas.commands import FailWithdrawal, FreezeWallet, UnfreezeWallet
 from schemas.payouts import PayoutKind
 from streams.local.node.mining import Plan
+from streams.node.client import NodeAway
 from streams.payer import templates
 from streams.payer.claiming import claim
 from streams.payer.reserving import reserve_coins
@@ -279,6 +280,22 @@ def test_an_unknown_answer_changes_nothing_but_the_record_of_the_attempt(
     world.settle_all()
     assert world.withdrawal(withdrawal)[0] == "CONFIRMED"
     assert _versions(world) == 1
+
+
+def test_a_fault_of_the_node_is_over_with_its_next_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = world.payer.office
+
+    def away(blocks: int) -> int | None:
+        raise NodeAway("nobody answers")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(office.node, "fee_rate", away)
+        office.rate()
+    assert office.node_fault is not None
+    office.rate()
+    assert office.node_fault is None
 
 
 def test_a_payment_whose_every_answer_was_lost_is_confirmed_all_the_same(world: World) -> None:

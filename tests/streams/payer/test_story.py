@@ -6,9 +6,11 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from api.commands.operator import command as operator
 from api.commands.withdrawals import command
 from tests.conftest import Database
 from tests.streams.payer.world import world_on
+from tests.support.books import ANN
 
 
 def test_the_story_of_a_withdrawal_is_told_in_order(
@@ -46,3 +48,27 @@ def test_the_story_of_a_withdrawal_is_told_in_order(
     listed = CliRunner().invoke(command, ["list", "--status", "confirmed"])
     assert withdrawal in listed.output
     assert CliRunner().invoke(command, ["show", "x"]).exit_code == 1
+
+
+def test_a_withdrawal_that_signed_bytes_pay_is_not_made_to_fail_by_hand(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WALLET_API_DATABASE_URL", database.api_url)
+    with world_on(database) as world:
+        world.deposit(100)
+        signed = world.request(10)
+        world.work(3)
+        waiting = world.request(10)
+        ((txid,),) = world.till.rows("SELECT txid FROM payout_versions")
+
+    def fail(withdrawal: str, *options: str) -> str:
+        data = msgspec.json.encode({"withdrawal_id": withdrawal, "reason": "by hand"}).decode()
+        arguments = ["send", "fail_withdrawal", "--user", ANN, "--data", data, "--yes", *options]
+        result = CliRunner().invoke(operator, arguments)
+        assert result.exit_code != 0
+        return f"{result.output} {result.exception}"
+
+    assert f"as transaction {txid}: they may be mined" in fail(signed)
+    # Both of these would be sent, if there were a broker.
+    assert "WALLET_KAFKA_BOOTSTRAP_SERVERS" in fail(signed, "--although-signed")
+    assert "WALLET_KAFKA_BOOTSTRAP_SERVERS" in fail(waiting)
