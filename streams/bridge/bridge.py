@@ -118,7 +118,7 @@ class Bridge:
             self.close()
 
     def stop(self) -> None:
-        """End once the calls under way are answered; safe to call from a signal handler."""
+        """End once the calls under way are answered; called from any thread."""
         self._stopping.set()
 
     def close(self) -> None:

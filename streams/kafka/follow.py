@@ -80,6 +80,8 @@ class TopicMember:
         self._on_revoked = on_revoked
         self._skip_gone = skip_gone
         self._fault: Exception | None = None
+        #: Whether the library may have given records that nobody was handed yet.
+        self._in_hand = False
         #: The offset behind the last record that was handed over, of each partition that is read.
         self._next: dict[int, int] = {}
         #: Partitions that are ours and not read: from where to, None where the group knows.
@@ -125,9 +127,12 @@ class TopicMember:
         if self._fault is not None:
             kept, self._fault = self._fault, None
             raise kept
-        self._reopen(self._dropped(), "it gave records that nobody was handed")
+        if self._in_hand:
+            # An exception on the way lost what the library gave, which gives it once.
+            self._reopen([n for n in self._next if n not in self._open], "records were dropped")
         fault = self._place()
         rebalances = self._rebalances
+        self._in_hand = True
         # For one, then what is there: asking for many waits for as many.
         first = self._consumer.poll(timeout_seconds)
         came = [] if first is None else [first, *self._consumer.consume(most - 1, 0)]
@@ -135,25 +140,13 @@ class TopicMember:
             # They are somebody else's, or are read again: nothing is read before it has a place.
             came = [message for message in came if (message.partition() or 0) < 0]
         records, told = self._sort(came)
+        self._in_hand = False
         fault = fault or told
         if records:
             self._fault = fault
         elif fault is not None:
             raise fault
         return records
-
-    def _dropped(self) -> list[int]:
-        """Partitions of which the library gave more than was handed over.
-
-        An exception on the way from there to here loses records; the library knows of none.
-        """
-        read = [TopicPartition(self._topic, n) for n in self._next if n not in self._open]
-        # Negative until the first record after an assignment.
-        return [
-            place.partition
-            for place in (self._consumer.position(read) if read else ())
-            if place.offset >= 0 and place.offset != self._next[place.partition]
-        ]
 
     def _sort(self, came: Iterable[Message]) -> tuple[list[Followed], Exception | None]:
         """Records to hand over, and the first error among them.
