@@ -173,7 +173,7 @@ def test_a_producer_that_was_broken_for_good_is_followed_by_another(
 
     admin = AdminClient(dict(wallet.kafka))
     # Without a right to write anywhere its first request is refused, and that is fatal.
-    eventually(lambda: "Cluster authorization" in (answer() or ""), "it is broken")
+    eventually(lambda: answer() and producer._broken, "it is broken")
     for made in admin.create_topics([NewTopic(name, 1)]).values():
         made.result()
     granted = AclBinding(
