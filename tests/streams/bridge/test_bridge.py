@@ -314,6 +314,7 @@ def _lag() -> float:
     return metrics.registry.get_sample_value("wallet_bridge_lag_records") or 0.0
 
 
+@pytest.mark.slow
 def test_a_bridge_that_stands_still_without_a_fault_is_not_ready(
     wallet: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
