@@ -18,6 +18,10 @@ from schemas.topics import ALL_TOPICS, VIEWS_STATE, Party, topic_name
 _DEFAULT: Final = "wallet-"
 #: Groups in whose name the adapter reads without ever joining or committing.
 READERS_GROUPS: Final = ("wallet-view", "wallet-replay")
+#: The same of our client, where it follows what became of commands.
+OUTCOMES_GROUP: Final = "wallet-client-outcomes"
+#: Parties that one service may be at once.
+_OF_A_SERVICE: Final = frozenset({Party.SERVICES, Party.CONSUMERS, Party.OUTCOMES})
 
 
 class Kind(StrEnum):
@@ -90,6 +94,7 @@ def _of_parties(settings: Settings) -> Iterator[_OfParty]:
     for party in (Party.WORKER, Party.VIEWS, Party.OPERATORS):
         for group in READERS_GROUPS:
             yield party, Operation.DESCRIBE, Kind.GROUP, group, False
+    yield Party.OUTCOMES, Operation.DESCRIBE, Kind.GROUP, OUTCOMES_GROUP, False
     yield from _of_views(settings, watched=(settings.group, bridges))
 
 
@@ -107,7 +112,8 @@ def _of_views(settings: Settings, watched: Sequence[str]) -> Iterator[_OfParty]:
 def _of_consumers(settings: Settings, principals: Sequence[str]) -> Iterator[Grant]:
     """A consumer's groups begin with its own name; a name that ours begin with too is refused."""
     own = (settings.bridge_group, settings.views_group)
-    ours = (settings.group, *(settings.topic_prefix + name for name in own), *READERS_GROUPS)
+    prefixed = (settings.topic_prefix + name for name in own)
+    ours = (settings.group, *prefixed, *READERS_GROUPS, OUTCOMES_GROUP)
     for principal in principals:
         for group in ours:
             if group.startswith(principal):
@@ -123,7 +129,7 @@ def _refuse_shared(principals: Mapping[Party, Sequence[str]]) -> None:
     owner: dict[str, Party] = {}
     for party, names in principals.items():
         for name in names:
-            if name in owner and {owner[name], party} != {Party.SERVICES, Party.CONSUMERS}:
+            if name in owner and not {owner[name], party} <= _OF_A_SERVICE:
                 raise AccessError(
                     f"{name!r} is to be both {owner[name]} and {party}: give each its own name."
                 )

@@ -59,6 +59,8 @@ class Party(StrEnum):
     VIEWS = "views"
     OPERATORS = "operators"
     CONSUMERS = "consumers"
+    #: Services that wait for the outcomes of their own commands.
+    OUTCOMES = "outcomes"
 
 
 class TopicDefinition(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +113,9 @@ TOPICS: Final = (
         written_by="worker",
         read_by="anyone",
         writers=_WORKER,
-        readers=frozenset({Party.BRIDGE, Party.VIEWS, Party.CONSUMERS, Party.OPERATORS}),
+        readers=frozenset(
+            {Party.BRIDGE, Party.VIEWS, Party.CONSUMERS, Party.OUTCOMES, Party.OPERATORS}
+        ),
         config=_WEEK,
     ),
     TopicDefinition(
@@ -125,9 +129,9 @@ TOPICS: Final = (
     TopicDefinition(
         name=DEAD_LETTERS,
         written_by="worker",
-        read_by="operators",
+        read_by="operators, and services that wait for outcomes",
         writers=_WORKER,
-        readers=_OPERATORS,
+        readers=frozenset({Party.OUTCOMES, Party.OPERATORS}),
         config=_WEEK,
     ),
     TopicDefinition(

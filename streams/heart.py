@@ -23,7 +23,11 @@ class Heart:
         """The loop has come this far."""
         self._beat = time.monotonic()
 
+    def still_seconds(self) -> float:
+        """How long ago it beat."""
+        return time.monotonic() - self._beat
+
     def stalled(self) -> str | None:
         """That the loop stands still, in words; None while it turns."""
-        still = time.monotonic() - self._beat
+        still = self.still_seconds()
         return f"stands still for {still:.0f} s" if still > self._still_seconds else None

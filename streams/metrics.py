@@ -144,7 +144,8 @@ BRIDGE_HELD: Final = Gauge(
 )
 BRIDGE_LAG: Final = Gauge(
     "wallet_bridge_lag_records",
-    "Records of the topic, as far as heard of, that are not acknowledged by AWS.",
+    "Records of this bridge's partitions, as the broker tells their ends, that AWS has not"
+    " acknowledged.",
     registry=registry,
 )
 

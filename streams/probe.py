@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -48,7 +49,7 @@ class Process(Protocol):
         """Work until ``stop``."""
 
     def stop(self) -> None:
-        """End after what is in hand; safe to call from a signal handler."""
+        """End after what is in hand; called from any thread."""
 
     def fault(self) -> str | None:
         """What keeps it from working, or None."""
@@ -58,14 +59,28 @@ def run_with_probe(
     process: Process, name: str, host: str, port: int, announce: Callable[[str], None]
 ) -> None:
     """Run until SIGTERM or SIGINT, and serve a probe meanwhile, whose address is announced."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: process.stop())
+    _stop_on_signals(process)
     probe = Probe(host, port, healthy=process.heart.stalled, ready=process.fault)
     announce(f"wallet {name}: probe on http://{host}:{probe.port}")
     try:
         process.run()
     finally:
         probe.close()
+
+
+def _stop_on_signals(process: Process) -> None:
+    """Stop it from a thread: a handler runs in between two steps of the loop, and would wait for
+    ever for a lock that the loop holds just then, as ``Event.wait`` does for a moment."""
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+
+    def wait() -> None:
+        while os.read(told, 1):
+            process.stop()
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os.write(tell, b"."))
 
 
 def _handler(healthy: Check, ready: Check) -> type[BaseHTTPRequestHandler]:

@@ -122,7 +122,7 @@ class Worker:
             self.close()
 
     def stop(self) -> None:
-        """Finish the batch in hand and end; safe to call from a signal handler."""
+        """Finish the batch in hand and end; called from any thread."""
         self._stopping.set()
 
     def _run_guarded(self) -> None:

@@ -72,8 +72,8 @@ def _show(settings: Settings, admin: Admin) -> int:
     "named",
     multiple=True,
     metavar="PARTY=NAME",
-    help="Of services, api, worker, watcher, payer, bridge, views, operators or consumers; "
-    "wallet-PARTY by default. May be given again, for several services.",
+    help="Of services, api, worker, watcher, payer, bridge, views, operators, consumers or "
+    "outcomes; wallet-PARTY by default. May be given again, for several services.",
 )
 @click.option("--apply", "apply_", is_flag=True, help="Add to the broker what is missing.")
 @click.option("--check", is_flag=True, help="Exit with 1 if one is missing, or allows more.")

@@ -10,7 +10,7 @@ import logging
 import queue
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Final
@@ -18,13 +18,15 @@ from typing import Final
 from schemas.settings import Settings
 from schemas.topics import EVENTS, topic_name
 from streams import metrics
+from streams.bridge.behind import Behind
 from streams.bridge.bus import Answer, Bus, Fate
 from streams.bridge.entries import COUNT_MAX, SIZE_MAX, Entry, Unreadable, entry_of
 from streams.bridge.letters import EventLetter, Letters
 from streams.bridge.schedule import Item, Schedule
 from streams.heart import Heart
+from streams.kafka.admin import Admin, EndsAsked
 from streams.kafka.config import KafkaUnavailable
-from streams.kafka.follow import Followed, TopicMember
+from streams.kafka.follow import Followed, RecordsGone, TopicMember
 from streams.kafka.produce import Delivery
 from streams.outages import Backoff
 from streams.probe import run_with_probe
@@ -38,6 +40,10 @@ _MOST_REST_SECONDS: Final = 10.0
 #: How long to wait for what may come, where there is something else to do, and where not.
 _GLANCE_SECONDS: Final = 0.005
 _IDLE_SECONDS: Final = 0.1
+#: How often the broker is asked where the topic ends.
+_ENDS_SECONDS: Final = 3.0
+#: A partition that stands still for so long while events wait for it, or a loop that does.
+STALL_SECONDS: Final = 60.0
 
 Step = Callable[[str], None]
 #: What a bridge comes to, again and again.
@@ -70,15 +76,17 @@ class Bridge:
     ) -> None:
         """``skip_gone`` goes on where the topic has dropped events that were never read.
 
+        Without it, what is held when that is found out is sent before the bridge stops.
         ``step`` is called at ``STEPS``, so that a test can kill the process exactly there.
         """
         self._settings = settings
+        self._topic = topic_name(settings, EVENTS)
         self._step = step
         self._bus = Bus(settings)
         self._letters = Letters(settings)
         self._member = TopicMember(
             settings,
-            topic_name(settings, EVENTS),
+            self._topic,
             settings.topic_prefix + settings.bridge_group,
             on_revoked=self._revoked,
             skip_gone=skip_gone,
@@ -89,8 +97,14 @@ class Bridge:
         self._under_way = 0
         self._committed: dict[int, int] = {}
         self._commit_due = 0.0
-        self._paused = False
         self.heart = Heart()
+        self._admin = Admin(settings)
+        self._ends: dict[int, int] = {}
+        self._ends_asked: EndsAsked | None = None
+        self._ends_due = 0.0
+        self._ends_fault: str | None = None
+        self._behind = Behind()
+        self._gone: RecordsGone | None = None
         self._stopping = Event()
         self._backoff = Backoff()
         self._bus_fault: str | None = None
@@ -105,7 +119,7 @@ class Bridge:
             self.close()
 
     def stop(self) -> None:
-        """End once the calls under way are answered; safe to call from a signal handler."""
+        """End once the calls under way are answered; called from any thread."""
         self._stopping.set()
 
     def close(self) -> None:
@@ -117,11 +131,25 @@ class Bridge:
 
     def fault(self) -> str | None:
         """What keeps events from arriving, or None."""
-        if self._broker_fault is not None:
-            return self._broker_fault
-        if self._bus_fault is not None:
-            return self._bus_fault
-        return None if self._member.joined else "joining the group"
+        if self._gone is not None:
+            return f"it ends once what it holds is sent: {self._gone}"
+        for fault in (self._broker_fault, self._bus_fault, self._ends_fault):
+            if fault is not None:
+                return fault
+        return self._stall(time.monotonic()) if self._member.joined else "joining the group"
+
+    def _stall(self, now: float) -> str | None:
+        """What only time tells: nobody says that anything is wrong, and nothing goes on."""
+        busy = self.heart.still_seconds()
+        if busy > STALL_SECONDS:
+            return f"stalled: it has been busy with one thing for {busy:.0f} s"
+        still = self._behind.still_seconds(now)
+        if self._behind.records and still > STALL_SECONDS:
+            return (
+                f"stalled: {self._behind.records} records wait, and in one partition nothing was "
+                f"acknowledged for {still:.0f} s"
+            )
+        return None
 
     def round(self) -> None:
         """Take answers in, send what may go, read what came, commit what is acknowledged."""
@@ -133,6 +161,7 @@ class Bridge:
             self._read()
             if time.monotonic() >= self._commit_due:
                 self._commit()
+                self._measure()
             self._broker_fault = None
             self._backoff.reset()
         except KafkaUnavailable as away:
@@ -143,29 +172,48 @@ class Bridge:
     # ------------------------------------------------------------------ in
 
     def _read(self) -> None:
+        if self._gone is not None and not len(self._schedule):
+            raise self._gone
         room = self._settings.bridge_buffer - len(self._schedule)
-        if room <= 0 and not self._paused:
+        if not self._member.paused and (room <= 0 or self._gone is not None):
             self._member.pause()
-            self._paused = True
-        elif self._paused and room > self._settings.bridge_buffer // 2:
+        elif (
+            self._member.paused and self._gone is None and room > self._settings.bridge_buffer // 2
+        ):
             self._member.resume()
-            self._paused = False
-        if self._paused:
-            # Polling keeps the membership alive; there is nothing to come.
-            self._add(self._member.poll(1, 0))
-            self._wait_for_answer()
-            return
-        busy = self._under_way > 0
-        most = max(1, min(room, _READ_MAX))
-        self._add(self._member.poll(most, _GLANCE_SECONDS if busy else _IDLE_SECONDS))
+        try:
+            if self._member.paused:
+                # Polling keeps the membership alive; there is nothing to come.
+                self._add(self._member.poll(1, 0))
+                self._wait_for_answer()
+                return
+            busy = self._under_way > 0
+            most = max(1, min(room, _READ_MAX))
+            self._add(self._member.poll(most, _GLANCE_SECONDS if busy else _IDLE_SECONDS))
+        except RecordsGone as gone:
+            self._end_for(gone)
+
+    def _end_for(self, gone: RecordsGone) -> None:
+        """The broker has dropped events; those that are held are nowhere else, perhaps."""
+        if self._gone is None:
+            held = len(self._schedule)
+            log.error(
+                "sending what is held, then it ends", extra={"cause": str(gone), "held": held}
+            )
+        self._gone = gone
+        self._wait_for_answer()
 
     def _add(self, records: Sequence[Followed]) -> None:
+        for partition, offset in self._member.placed().items():
+            self._schedule.begin(partition, offset)
+            self._committed.setdefault(partition, offset)
         for record in records:
             load = Load(record.value, self._settings.event_source)
             # An event's key is its user; what has none waits for nobody.
             user = (record.key or b"%d" % record.offset).decode(errors="replace")
             size = 0 if load.entry is None else load.entry.size
-            self._schedule.add(Item(record.partition, record.offset, user, size, load))
+            item = Item(record.partition, record.offset, user, size, load)
+            self._schedule.add(item, record.since)
         for partition, end in self._member.reached().items():
             self._schedule.reach(partition, end)
         if records:
@@ -214,6 +262,10 @@ class Bridge:
                     self._bus_fault = None
                     self._schedule.acknowledge(item)
                     metrics.BRIDGED.labels("delivered").inc()
+                case Fate.SET_APART:
+                    self._bus_fault = None
+                    self._schedule.acknowledge(item)
+                    metrics.BRIDGED.labels("dead_letters").inc()
                 case Fate.LATER:
                     self._rest(item, answer.reason)
                 case Fate.NEVER:
@@ -238,8 +290,7 @@ class Bridge:
 
         def told(delivery: Delivery) -> None:
             if delivery.error is None:
-                metrics.BRIDGED.labels("dead_letters").inc()
-                self._answers.put(([item], [Answer(Fate.DELIVERED)]))
+                self._answers.put(([item], [Answer(Fate.SET_APART)]))
             else:
                 cause = f"its dead letter is not written: {delivery.error}"
                 self._answers.put(([item], [Answer(Fate.LATER, cause)]))
@@ -260,9 +311,30 @@ class Bridge:
             self._member.commit(moved)
             self._step("committed")
         self._committed.update(moved)
+
+    def _measure(self) -> None:
+        offsets = self._schedule.next_offsets()
+        self._ask_ends(offsets)
         metrics.BRIDGE_HELD.set(len(self._schedule))
-        ends = self._member.ends()
-        metrics.BRIDGE_LAG.set(sum(max(ends[p] - o, 0) for p, o in offsets.items() if p in ends))
+        self._behind.look(offsets, self._ends, time.monotonic())
+        metrics.BRIDGE_LAG.set(self._behind.records)
+
+    def _ask_ends(self, partitions: Collection[int]) -> None:
+        """The answer of the last time, and a new question: what a reader has heard of by itself
+        stands still while it fetches nothing."""
+        if self._ends_asked is None:
+            if time.monotonic() >= self._ends_due:
+                self._ends_due = time.monotonic() + _ENDS_SECONDS
+                self._ends_asked = self._admin.ask_ends(self._topic, partitions)
+            return
+        try:
+            told = self._ends_asked.answer()
+        except KafkaUnavailable as away:
+            self._ends_asked = None
+            self._ends_fault = f"broker is away: where {self._topic} ends: {away}"
+            return
+        if told is not None:
+            self._ends, self._ends_asked, self._ends_fault = told, None, None
 
     def _revoked(self) -> None:
         """The partitions are somebody else's soon: whoever has them begins where we end."""
@@ -274,7 +346,7 @@ class Bridge:
             log.warning("not committed, it will be sent again", extra={"cause": str(away)})
         self._schedule = Schedule()
         self._committed = {}
-        self._paused = False
+        self._behind = Behind()
 
 
 def run_bridge(

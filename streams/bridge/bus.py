@@ -48,11 +48,12 @@ _CREDENTIALS: Final = frozenset(
 
 
 class Fate(Enum):
-    """What became of an entry."""
+    """What became of an entry; one that AWS can never take is at last set apart."""
 
     DELIVERED = "delivered"
     LATER = "later"
     NEVER = "never"
+    SET_APART = "set apart"
 
 
 class Answer(NamedTuple):

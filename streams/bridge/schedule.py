@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
+
+
+class PassedOver(Exception):
+    """Events lie between the last one that was added and the next: none is committed past them."""
 
 
 class Item(NamedTuple, Generic[T]):
@@ -59,9 +62,23 @@ class Schedule(Generic[T]):
         """Events held."""
         return self._held
 
-    def add(self, item: Item[T]) -> None:
-        """Take an event in; a partition's come in the order of their offsets."""
-        log = self._logs.setdefault(item.partition, _Log())
+    def begin(self, partition: int, offset: int) -> None:
+        """The partition is read from there: nothing before it that is not held is still to come."""
+        log = self._logs.setdefault(partition, _Log())
+        log.end = max(log.end, offset)
+
+    def add(self, item: Item[T], since: int) -> None:
+        """Take an event in; a partition's come in the order of their offsets.
+
+        No other lies between ``since`` and it, says who has read it. Raises ``PassedOver`` where
+        that does not join on to what is known here.
+        """
+        log = self._logs.get(item.partition)
+        if log is None or not since <= log.end <= item.offset:
+            known = "nothing" if log is None else f"all before {log.end}"
+            raise PassedOver(
+                f"partition {item.partition}: {known} is known, {item.offset} comes after {since}"
+            )
         log.waiting.append(item.offset)
         log.end = item.offset + 1
         self._held += 1
@@ -72,7 +89,7 @@ class Schedule(Generic[T]):
 
     def reach(self, partition: int, end: int) -> None:
         """No event lies between the last one that was added and ``end``."""
-        log = self._logs.setdefault(partition, _Log())
+        log = self._logs[partition]
         log.end = max(log.end, end)
 
     def take(self, count: int, size: int) -> list[Item[T]]:
@@ -117,7 +134,3 @@ class Schedule(Generic[T]):
     def next_offsets(self) -> dict[int, int]:
         """By partition, the offset before which all is acknowledged: what may be committed."""
         return {number: log.next_offset() for number, log in self._logs.items()}
-
-    def oldest(self, key: Callable[[T], float]) -> float | None:
-        """The least of ``key`` among the users' first events, None if nothing is held."""
-        return min((key(queue[0].load) for queue in self._users.values()), default=None)

@@ -54,6 +54,26 @@ class TopicsAsked:
         }
 
 
+class EndsAsked:
+    """A question for the ends of a topic's partitions that is on its way."""
+
+    def __init__(self, futures: Mapping[TopicPartition, Any]) -> None:
+        self._futures = futures
+
+    def answer(self) -> dict[int, int] | None:
+        """The ends by partition once they are there, else None.
+
+        Raises ``KafkaUnavailable`` where the broker does not answer.
+        """
+        if not all(future.done() for future in self._futures.values()):
+            return None
+        return _offsets_of(self._futures)
+
+
+def _offsets_of(futures: Mapping[TopicPartition, Any]) -> dict[int, int]:
+    return {place.partition: finished(future).offset for place, future in futures.items()}
+
+
 def _described(future: Any) -> TopicFacts | None:
     """What is known of a topic; None where there is no such topic."""
     try:
@@ -157,18 +177,26 @@ class Admin:
 
     def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """The end of the log of each partition, as a read-committed reader sees it."""
-        return self._offsets(topic, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return _offsets_of(self._ask(topic, partitions, OffsetSpec.latest()))  # type: ignore[no-untyped-call]
+
+    def ask_ends(self, topic: str, partitions: Iterable[int]) -> EndsAsked:
+        """Ask for the same without waiting for the answer."""
+        return EndsAsked(self._ask(topic, partitions, OffsetSpec.latest()))  # type: ignore[no-untyped-call]
 
     def starts(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """The first offset that each partition still keeps."""
-        return self._offsets(topic, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        return _offsets_of(self._ask(topic, partitions, OffsetSpec.earliest()))  # type: ignore[no-untyped-call]
 
-    def _offsets(self, topic: str, partitions: Iterable[int], spec: OffsetSpec) -> dict[int, int]:
+    def _ask(
+        self, topic: str, partitions: Iterable[int], spec: OffsetSpec
+    ) -> Mapping[TopicPartition, Any]:
         request = {TopicPartition(topic, number): spec for number in partitions}
-        futures = self._admin.list_offsets(
+        if not request:
+            return {}
+        futures: Mapping[TopicPartition, Any] = self._admin.list_offsets(
             request, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=10.0
         )
-        return {place.partition: finished(future).offset for place, future in futures.items()}
+        return futures
 
     def reachable(self, timeout_seconds: float = 2.0) -> bool:
         """Whether a broker answers."""

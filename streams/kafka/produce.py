@@ -22,6 +22,9 @@ TRANSACTION_TIMEOUT_MS: Final = 10_000
 #: One call of a transaction waits so long; without it the library waits for ever.
 _CALL_SECONDS: Final = 5.0
 
+#: A producer that is broken is followed by another after so long, counted from its making.
+_RENEW_SECONDS: Final = 5.0
+
 #: Errors of a delivery after which the record certainly is not on the topic.
 _DEFINITE: Final = frozenset(
     {
@@ -55,25 +58,56 @@ class Delivery(NamedTuple):
 
 
 class Producer:
-    """A plain idempotent producer (``acks=all``) with a thread that serves its callbacks."""
+    """A plain idempotent producer (``acks=all``) with a thread that serves its callbacks.
+
+    One that has met a fatal error takes nothing more; another takes its place, and the old one
+    still reports what it was given.
+    """
 
     def __init__(self, settings: Settings, *, linger_ms: float = 0, timeout_ms: int = 30_000):
-        self._producer = LibraryProducer(
+        self._settings = settings
+        self._linger_ms = linger_ms
+        self._timeout_ms = timeout_ms
+        self._lock = threading.Lock()
+        self._producer = self._made()
+        self._made_at = time.monotonic()
+        self._broken = False
+        self._old: list[LibraryProducer] = []
+        self._closing = threading.Event()
+        self._poller = threading.Thread(target=self._serve, name="kafka-producer", daemon=True)
+        self._poller.start()
+
+    def _made(self) -> LibraryProducer:
+        return LibraryProducer(
             client_config(
-                settings,
+                self._settings,
                 **{
                     "client.id": f"wallet-producer-{uuid.uuid4().hex[:8]}",
                     "acks": "all",
                     "enable.idempotence": True,
                     "partitioner": "murmur2_random",
-                    "linger.ms": linger_ms,
-                    "delivery.timeout.ms": timeout_ms,
+                    "linger.ms": self._linger_ms,
+                    "delivery.timeout.ms": self._timeout_ms,
                 },
             )
         )
-        self._closing = threading.Event()
-        self._poller = threading.Thread(target=self._serve, name="kafka-producer", daemon=True)
-        self._poller.start()
+
+    def _current(self) -> LibraryProducer:
+        """A new one for one that is broken, yet not again and again: its cause may last."""
+        with self._lock:
+            if self._broken and time.monotonic() - self._made_at >= _RENEW_SECONDS:
+                log.warning("a new producer takes the place of a broken one")
+                self._old.append(self._producer)
+                self._producer = self._made()
+                self._made_at = time.monotonic()
+                self._broken = False
+            return self._producer
+
+    def _break(self, producer: LibraryProducer, cause: object) -> None:
+        with self._lock:
+            if producer is self._producer and not self._broken:
+                log.critical("the producer is of no more use", extra={"cause": str(cause)})
+                self._broken = True
 
     def send(
         self,
@@ -95,21 +129,29 @@ class Producer:
                 on_delivery(_delivery_of(error, message))
 
         while True:
+            producer = self._current()
             try:
-                self._producer.produce(
+                producer.produce(
                     topic, value, key, partition, on_delivery=report if on_delivery else None
                 )
                 return
             except BufferError:
-                self._producer.poll(0.05)
+                self._served(producer, lambda producer: int(producer.poll(0.05)))
             except KafkaException as error:
+                if error.args[0].fatal():
+                    self._break(producer, error)
                 if on_delivery is not None:
                     on_delivery(Delivery(-1, -1, str(error), False))
                 return
 
     def flush(self, timeout_seconds: float = 30.0) -> int:
         """Wait for what is queued; returns how many records are still under way."""
-        return self._served(lambda: int(self._producer.flush(timeout_seconds)))
+        deadline = time.monotonic() + timeout_seconds
+
+        def flushed(producer: LibraryProducer) -> int:
+            return int(producer.flush(max(deadline - time.monotonic(), 0.0)))
+
+        return sum(self._served(producer, flushed) for producer in self._all())
 
     def close(self, timeout_seconds: float = 10.0) -> None:
         """Send what is queued, then stop."""
@@ -117,22 +159,29 @@ class Producer:
         self._closing.set()
         self._poller.join(timeout=2.0)
 
+    def _all(self) -> list[LibraryProducer]:
+        with self._lock:
+            self._old = [producer for producer in self._old if len(producer)]
+            return [*self._old, self._producer]
+
     def _serve(self) -> None:
         while not self._closing.is_set():
-            self._served(lambda: int(self._producer.poll(0.1)))
+            *old, present = self._all()
+            for producer in old:
+                self._served(producer, lambda producer: int(producer.poll(0)))
+            self._served(present, lambda producer: int(producer.poll(0.1)))
 
-    def _served(self, call: Callable[[], int]) -> int:
+    def _served(self, producer: LibraryProducer, call: Callable[[LibraryProducer], int]) -> int:
         """A call that serves callbacks, and so may meet the end of the producer.
 
         The library raises a fatal error (no right to write anything, for one) out of whichever call
         is under way. What is queued is reported all the same, by the calls after it.
         """
         try:
-            return call()
+            return call(producer)
         except (KafkaException, SystemError) as error:
-            cause = error.__cause__ or error
-            log.critical("the producer is of no more use", extra={"cause": str(cause)})
-            return len(self._producer)
+            self._break(producer, error.__cause__ or error)
+            return len(producer)
 
 
 def _delivery_of(error: KafkaError | None, message: Message) -> Delivery:

@@ -11,7 +11,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.settings import Settings
-from streams.kafka.config import KafkaUnavailable, client_config, sound
+from streams.kafka.config import KafkaUnavailable, client_config
 
 #: A partition that is so far ahead of the others waits, so that memory stays bounded.
 _AHEAD_MAX: Final = 5_000
@@ -117,9 +117,15 @@ class LogReplay:
         lane = _Lane(topic, partition)
         lane.next_offset = first
         self._require_kept(lane, first, first)
-        self._consumer.incremental_assign([lane.position()])
+        self._begin(lane)
         self._lanes[topic, partition] = lane
         return lane
+
+    def _begin(self, lane: _Lane) -> None:
+        """Read it from its place; the library keeps a partition paused through assignments."""
+        self._consumer.incremental_assign([lane.position()])
+        self._consumer.resume([lane.position()])
+        lane.paused = False
 
     def _resume(self, lane: _Lane) -> None:
         if lane.paused:
@@ -134,22 +140,32 @@ class LogReplay:
             messages = [] if first is None else [first, *self._consumer.consume(_BURST, 0)]
         except KafkaException as error:
             raise KafkaUnavailable(str(error)) from error
-        count = 0
+        count, fault = 0, None
+        ended: set[_Lane] = set()
         for message in messages:
-            fault = message.error()
-            if fault is not None and fault.code() == KafkaError._PARTITION_EOF:
+            told = message.error()
+            lane = self._lanes.get((str(message.topic()), message.partition() or 0))
+            if told is not None:
+                if told.code() != KafkaError._PARTITION_EOF:
+                    fault = fault or KafkaUnavailable(f"{told.name()}: {told.str()}")
+                    ended.update([] if lane is None else [lane])
                 continue
-            lane = self._lanes[str(sound(message).topic()), message.partition() or 0]
             offset = message.offset() or 0
             # A pause drops what was fetched ahead, and a resume may fetch it again.
-            if offset >= lane.next_offset:
+            if lane is not None and lane not in ended and offset >= lane.next_offset:
                 lane.read.append(message)
                 lane.next_offset = offset + 1
                 count += 1
-        for lane in self._lanes.values():
-            if lane is not wanted and not lane.paused and len(lane.read) > _AHEAD_MAX:
-                self._consumer.pause([lane.position()])
-                lane.paused = True
+        for broken in ended:
+            # The library may go on behind what it could not read; we go on from what we have.
+            self._consumer.incremental_unassign([broken.position()])
+            self._begin(broken)
+        if fault is not None:
+            raise fault
+        for other in self._lanes.values():
+            if other is not wanted and not other.paused and len(other.read) > _AHEAD_MAX:
+                self._consumer.pause([other.position()])
+                other.paused = True
         return count
 
     def _require_kept(self, lane: _Lane, first: int, last: int) -> None:

@@ -140,7 +140,7 @@ class Till:
             self.close()
 
     def stop(self) -> None:
-        """End after the round in hand; safe to call from a signal handler."""
+        """End after the round in hand; called from any thread."""
         self._stopping.set()
 
     def close(self) -> None:

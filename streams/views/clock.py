@@ -11,12 +11,13 @@ from typing import Final, NamedTuple
 
 from schemas.amounts import format_amount, parse_share
 from schemas.times import format_time
+from streams.kafka.lag import Backlog
 from streams.views.facts import MINUTE_MS
 from streams.views.incidents import GRACE_MS, end_what_is_over, incident_of, name_of
 from streams.views.kept import Escrow, Incident, Kept, Minute, User, Withdrawal
 from streams.views.picture import Picture
 from streams.views.reports import WAITING, outcomes
-from streams.views.rules import Ageing, HotWallet, Rejections, Rule, Silence
+from streams.views.rules import Ageing, BridgeLag, HotWallet, Rejections, Rule, Silence
 from streams.views.store import Store
 from streams.views.tally import MINUTES_KEPT
 from streams.views.telling import State, Told
@@ -35,6 +36,8 @@ class Now(NamedTuple):
     time_ms: int
     commands_waiting: int | None = None
     hot_wallet: int | None = None
+    #: What waits for the bridge.
+    bridge: Backlog | None = None
 
 
 class Clock:
@@ -106,6 +109,11 @@ class Clock:
                 low = now.hot_wallet < parse_share(rule.amount)
                 detail = f"{format_amount(now.hot_wallet)} DOGE are free in the hot wallet"
                 self._set(rule, low, now.time_ms, now.time_ms, detail, told)
+            case BridgeLag() if now.bridge is not None:
+                oldest_ms = now.time_ms if now.bridge.oldest_ms is None else now.bridge.oldest_ms
+                late = now.time_ms - oldest_ms >= rule.minutes * MINUTE_MS
+                detail = f"{now.bridge.records} records wait, since {format_time(oldest_ms)}"
+                self._set(rule, late, oldest_ms, now.time_ms, detail, told)
             case _:
                 pass
 

@@ -197,7 +197,7 @@ class Views:
         seen = self._outlook.seen
         waiting = None if seen.worker is None else seen.worker.records
         with self._replica.lock:
-            now = Now(now_ms(), waiting, seen.hot_wallet)
+            now = Now(now_ms(), waiting, seen.hot_wallet, seen.bridge)
             self._clock.look(held, now, self._teller.told)
             if time.monotonic() >= self._forget_due:
                 self._forget_due = time.monotonic() + _FORGET_SECONDS

@@ -81,7 +81,13 @@ class Silence(_Tagged, frozen=True, kw_only=True, tag="silence"):
     commands_wait: bool
 
 
-Rule = Velocity | Rejections | Shortfall | Ageing | HotWallet | Silence
+class BridgeLag(_Tagged, frozen=True, kw_only=True, tag="bridge-lag"):
+    """An event has waited for the bridge for so long."""
+
+    minutes: Count
+
+
+Rule = Velocity | Rejections | Shortfall | Ageing | HotWallet | Silence | BridgeLag
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -125,7 +125,7 @@ class Watcher:
             self.close()
 
     def stop(self) -> None:
-        """End after the block in hand; safe to call from a signal handler."""
+        """End after the block in hand; called from any thread."""
         self._stopping.set()
 
     def close(self) -> None:

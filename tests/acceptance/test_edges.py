@@ -11,7 +11,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -26,17 +26,22 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AclOperation,
     AclPermissionType,
     AdminClient,
+    NewTopic,
     ResourcePatternType,
     ResourceType,
 )
+from wallet_client.kafka.config import BrokerUnavailable
+from wallet_client.kafka.outcomes import Follower, Registry, Spot
 
 from api.auth import INTERNAL, mint
 from api.cli import group
+from schemas.access import OUTCOMES_GROUP
 from schemas.settings import Settings
 from schemas.topics import (
     ALL_TOPICS,
     BATCHES,
     COMMAND_TOPIC_NAMES,
+    DEAD_LETTERS,
     CommandTopic,
     Party,
     topic_name,
@@ -150,9 +155,44 @@ def test_a_producer_that_may_write_nowhere_goes_on_saying_so(
         return any("authorization failed" in (each.error or "").lower() for each in told)
 
     eventually(sent, "a record is refused at once")
+    eventually(lambda: sent() and "Cluster authorization failed" in caplog.text, "it is logged")
     producer.close()
     assert all(each.error is not None for each in told)
-    assert "Cluster authorization failed" in caplog.text
+
+
+def test_a_producer_that_was_broken_for_good_is_followed_by_another(
+    wallet: Settings, servers: Secured
+) -> None:
+    name = f"{topic_name(wallet, USERS)}.new"
+    producer = Producer(as_party(wallet, servers, "stranger"))
+    told: list[Delivery] = []
+
+    def answer() -> str | None:
+        producer.send(name, b"k", b"x", told.append, partition=0)
+        return told[-1].error if told else "none yet"
+
+    admin = AdminClient(dict(wallet.kafka))
+    # Without a right to write anywhere its first request is refused, and that is fatal.
+    eventually(lambda: answer() and producer._broken, "it is broken")
+    for made in admin.create_topics([NewTopic(name, 1)]).values():
+        made.result()
+    granted = AclBinding(
+        ResourceType.TOPIC,
+        name,
+        ResourcePatternType.LITERAL,
+        "User:wallet-stranger",
+        "*",
+        AclOperation.WRITE,
+        AclPermissionType.ALLOW,
+    )
+    for future in admin.create_acls([granted]).values():
+        future.result()
+    try:
+        eventually(lambda: answer() is None, "another is taken")
+    finally:
+        producer.close()
+        for deleted in admin.delete_acls([_filter_of(granted)]).values():
+            deleted.result()
 
 
 @pytest.mark.parametrize(
@@ -160,6 +200,7 @@ def test_a_producer_that_may_write_nowhere_goes_on_saying_so(
     [
         (Party.BRIDGE, "{prefix}wallet-bridge"),
         (Party.CONSUMERS, "wallet-consumers-of-mine"),
+        (Party.OUTCOMES, OUTCOMES_GROUP),
         (Party.WORKER, "wallet-view"),
         (Party.VIEWS, "{prefix}wallet-views"),
         (Party.OPERATORS, "wallet-view"),
@@ -195,6 +236,42 @@ def _is_readable(settings: Settings, topic: str, reader: str) -> bool:
         return False
     finally:
         consumer.close()
+
+
+class _Waiter:
+    """A command that was sent; what it is told."""
+
+    user_id = "somebody"
+    idempotency_key = "key"
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def settle(self, outcome: object) -> None:
+        self.told.append(outcome)
+
+
+def test_outcomes_are_followed_by_whoever_is_granted_that_and_refused_to_others(
+    wallet: Settings, servers: Secured
+) -> None:
+    with pytest.raises(BrokerUnavailable, match=r"cannot be followed on .*authorization failed"):
+        _follow(wallet, servers, Party.SERVICES, Registry())
+    registry, waiter = Registry(), _Waiter()
+    registry.expect(waiter)
+    registry.delivered(waiter, Spot(0, 1, 7))
+    with closing(_follow(wallet, servers, Party.OUTCOMES, registry)):
+        with closing(Producer(as_party(wallet, servers, Party.WORKER))) as producer:
+            letter = {"id": "c", "topic": 0, "partition": 1, "offset": 7, "code": "x", "detail": ""}
+            name = topic_name(wallet, DEAD_LETTERS)
+            producer.send(name, b"somebody", msgspec.json.encode(letter), partition=0)
+        eventually(lambda: waiter.told, "the dead letter is told")
+
+
+def _follow(wallet: Settings, servers: Secured, party: Party, registry: Registry) -> Follower:
+    config = servers.kafka(f"wallet-{party}")
+    return Follower(
+        config["bootstrap.servers"], config, wallet.topic_prefix, registry, answer_seconds=20.0
+    )
 
 
 @pytest.mark.parametrize("party", [Party.BRIDGE, Party.CONSUMERS, Party.API])

@@ -145,6 +145,12 @@ def test_promises_cannot_be_configured_away(station: Station) -> None:
         CommandProducer(station.broker, "tests", config={"partitioner": "consistent_random"})
 
 
+def test_outcomes_of_topics_that_are_not_there_are_not_waited_for(station: Station) -> None:
+    servers = station.settings.kafka["bootstrap.servers"]
+    with pytest.raises(BrokerUnavailable, match=r"cannot be followed on nobodys\.wallet"):
+        CommandProducer(servers, "tests", topic_prefix="nobodys.")
+
+
 def test_a_broker_that_is_away_is_said_to_be(station: Station) -> None:
     quiet = {"log_level": 0}
     with pytest.raises(BrokerUnavailable):

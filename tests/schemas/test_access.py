@@ -11,11 +11,20 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli import group
-from schemas.access import AccessError, Grant, Kind, Operation, grants, script
+from schemas.access import (
+    OUTCOMES_GROUP,
+    AccessError,
+    Grant,
+    Kind,
+    Operation,
+    grants,
+    script,
+)
 from schemas.settings import Settings
 from schemas.topics import (
     ALERTS,
     COMMAND_TOPIC_NAMES,
+    DEAD_LETTERS,
     EVENTS,
     VIEWS_STATE,
     CommandTopic,
@@ -46,6 +55,14 @@ def test_only_the_treasurys_own_parties_write_its_topic() -> None:
 
 def test_a_service_may_do_one_thing() -> None:
     assert may("wallet-services") == {("Write", "topic", "wallet.commands")}
+
+
+def test_a_service_that_waits_for_outcomes_reads_what_tells_them_and_writes_nothing_more() -> None:
+    assert may("wallet-outcomes") == {
+        ("Read", "topic", EVENTS),
+        ("Read", "topic", DEAD_LETTERS),
+        ("Describe", "group", OUTCOMES_GROUP),
+    }
 
 
 def test_the_bridge_reads_events_and_writes_its_dead_letters() -> None:
@@ -85,7 +102,8 @@ def test_each_named_principal_gets_what_its_party_may() -> None:
 
 
 def test_no_principal_is_two_parties_but_a_service_that_consumes() -> None:
-    grants(Settings(), {Party.SERVICES: ["shop"], Party.CONSUMERS: ["shop"]})
+    parties_of_a_service = (Party.SERVICES, Party.CONSUMERS, Party.OUTCOMES)
+    grants(Settings(), {party: ["shop"] for party in parties_of_a_service})
     with pytest.raises(AccessError, match="both services and payer"):
         grants(Settings(), {Party.SERVICES: ["shop"], Party.PAYER: ["shop"]})
 

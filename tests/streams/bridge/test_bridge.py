@@ -24,6 +24,8 @@ from confluent_kafka.admin import AdminClient
 from api.commands.bridge import command
 from schemas.settings import Settings
 from schemas.topics import EVENTS, topic_name
+from streams import metrics
+from streams.bridge import bridge as bridge_module
 from streams.bridge.bridge import STEPS, Bridge
 from streams.bridge.letters import kept
 from streams.bridge.tap import Tap
@@ -235,6 +237,7 @@ def test_what_aws_can_never_take_becomes_a_dead_letter_and_holds_nobody_up(
     wallet: Settings,
 ) -> None:
     bus = MoodyBus()
+    before = _bridged()
     publish(
         wallet,
         [
@@ -247,6 +250,7 @@ def test_what_aws_can_never_take_becomes_a_dead_letter_and_holds_nobody_up(
     with serving(bus) as address:
         with bridging(on_bus(wallet, address)):
             await_all(bus, 1, 2)
+        assert [now - then for now, then in zip(_bridged(), before, strict=True)] == [2, 2]
         reasons = [each.letter.reason for each in kept(wallet)]
         assert len(reasons) == 2
         assert "AWS takes 262143" in reasons[0]
@@ -258,6 +262,15 @@ def test_what_aws_can_never_take_becomes_a_dead_letter_and_holds_nobody_up(
     replayed = CliRunner(env=environment).invoke(command, ["dead-letters", "replay", *place])
     assert "not taken: 3" in replayed.output
     assert replayed.exit_code == 1
+
+
+def _bridged() -> list[float]:
+    """Events that were delivered, and that became dead letters."""
+    name = "wallet_bridge_events_total"
+    return [
+        metrics.registry.get_sample_value(name, {"outcome": outcome}) or 0.0
+        for outcome in ("delivered", "dead_letters")
+    ]
 
 
 def test_events_that_the_topic_dropped_are_named_and_stop_it(wallet: Settings) -> None:
@@ -274,6 +287,63 @@ def test_events_that_the_topic_dropped_are_named_and_stop_it(wallet: Settings) -
         with bridging(settings, skip_gone=True):
             eventually(lambda: len(bus.arrived) == 5, "the rest arrives", PATIENCE_SECONDS)
     assert [d["sequence"] for d in bus.details()] == [0, 1, 2, 6, 7]
+
+
+def test_events_that_are_dropped_under_a_running_bridge_stop_it_once_what_it_holds_is_sent(
+    wallet: Settings,
+) -> None:
+    bus = MoodyBus()
+    bus.away = True
+    told: list[RecordsGone] = []
+    with serving(bus) as address:
+        bridge = Bridge(msgspec.structs.replace(on_bus(wallet, address), bridge_buffer=3))
+
+        def run() -> None:
+            try:
+                bridge.run()
+            except RecordsGone as gone:
+                told.append(gone)
+
+        publish(wallet, events(1, 3))
+        thread = threading.Thread(target=run)
+        thread.start()
+        eventually(lambda: bridge._member.paused, "its buffer is full", PATIENCE_SECONDS)
+        publish(wallet, events(1, 5, 3))
+        _drop(wallet, "user-0", 6)
+        eventually(
+            lambda: _lag() == 8, "its lag is known though it reads nothing", PATIENCE_SECONDS
+        )
+        bus.away = False
+        thread.join(PATIENCE_SECONDS)
+    assert "3 to 5" in str(told[0])
+    assert [d["sequence"] for d in bus.details()] == [0, 1, 2]
+
+
+def _lag() -> float:
+    return metrics.registry.get_sample_value("wallet_bridge_lag_records") or 0.0
+
+
+@pytest.mark.slow
+def test_a_bridge_that_stands_still_without_a_fault_is_not_ready(
+    wallet: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = MoodyBus()
+    with serving(bus) as address, bridging(on_bus(wallet, address)) as bridge:
+        publish(wallet, events(1, 1))
+        await_all(bus, 1, 1)
+        # Behind its back, as if the library had lost sight of its partitions.
+        consumer = bridge._member._consumer
+        consumer.pause(consumer.assignment())
+        monkeypatch.setattr(bridge_module, "STALL_SECONDS", 1.0)
+        publish(wallet, events(1, 1, 1))
+        eventually(
+            lambda: "stalled: 1 records wait" in (bridge.fault() or ""),
+            "it is told",
+            PATIENCE_SECONDS,
+        )
+        consumer.resume(consumer.assignment())
+        await_all(bus, 1, 2)
+        eventually(lambda: bridge.fault() is None, "all is well again")
 
 
 def _drop(settings: Settings, user: str, before: int) -> None:

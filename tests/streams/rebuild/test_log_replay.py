@@ -11,8 +11,10 @@ from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
 from streams.kafka import replay as module
 from streams.kafka.admin import create_topics
+from streams.kafka.config import KafkaUnavailable
 from streams.kafka.produce import Producer
 from streams.kafka.replay import LogReplay, RecordsMissing
+from tests.support.eventually import eventually
 
 RECORDS = 600
 
@@ -61,6 +63,52 @@ def test_reading_goes_back_where_offsets_come_again_and_over_what_is_left_out(
     assert values(replay, topic, 0, 100, 101) == [b"0/100", b"0/101"]
     assert values(replay, topic, 0, 3, 3) == [b"0/3"]
     assert values(replay, topic, 0, 500, 501) == [b"0/500", b"0/501"]
+
+
+def test_a_partition_that_was_held_back_is_read_when_reading_goes_back(
+    replay: LogReplay, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_AHEAD_MAX", 40)
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 10.0)
+    assert values(replay, topic, 0, 100, 100) == [b"0/100"]
+    assert values(replay, topic, 1, 0, RECORDS - 1)[-1] == b"1/%d" % (RECORDS - 1)
+    eventually(lambda: _held_back(replay, topic), "the first partition is held back")
+    assert values(replay, topic, 0, 0, RECORDS - 1)[0] == b"0/0"
+
+
+def _held_back(replay: LogReplay, topic: str) -> bool:
+    replay._read(replay._lanes[topic, 1])
+    return replay._lanes[topic, 0].paused
+
+
+def test_an_error_of_one_partition_costs_no_record_of_another(
+    replay: LogReplay, topic: str
+) -> None:
+    assert values(replay, topic, 0, 0, 0) == [b"0/0"]
+    broken = replay._lane(topic, 1, 0)
+    # As if the topic's retention had passed the place between the look and the first record.
+    replay._consumer.incremental_unassign([broken.position()])
+    broken.next_offset = RECORDS + 5
+    replay._begin(broken)
+    told: list[str] = []
+
+    def read() -> list[bytes]:
+        try:
+            return values(replay, topic, 0, 1, RECORDS - 1)
+        except KafkaUnavailable as error:
+            told.append(str(error))
+            return []
+
+    assert len(eventually(read, "the other is read")) == RECORDS - 1
+    eventually(lambda: read_on(replay, told), "it is told")
+
+
+def read_on(replay: LogReplay, told: list[str]) -> list[str]:
+    try:
+        replay._read(next(iter(replay._lanes.values())))
+    except KafkaUnavailable as error:
+        told.append(str(error))
+    return told
 
 
 def test_records_that_are_not_there_are_missed_at_once(replay: LogReplay, topic: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from schemas.events import EventType
 from schemas.ledger import WithdrawalStatus
 from schemas.settings import Settings, SettingsError
+from streams.kafka.lag import Backlog
 from streams.views.clock import EVERYBODYS, Clock, Now
 from streams.views.facts import MINUTE_MS, Fact, WithdrawalFact
 from streams.views.incidents import GRACE_MS
@@ -19,6 +20,7 @@ from streams.views.kept import Incident, place_of
 from streams.views.picture import Picture
 from streams.views.rules import (
     Ageing,
+    BridgeLag,
     HotWallet,
     Rejections,
     Rule,
@@ -272,6 +274,24 @@ def test_a_low_hot_wallet_is_an_incident_until_coins_come_and_unknown_is_neither
     assert desk.incidents() == [("all", 3, 6)]
 
 
+def test_an_event_that_waits_long_for_the_bridge_is_an_incident_and_unknown_is_neither() -> None:
+    desk = Desk(BridgeLag(name="bridge-lag", minutes=15, do="look"))
+
+    def look(minute: int, bridge: Backlog | None) -> None:
+        desk.clock.look([0], Now(START_MS + minute * MINUTE_MS, bridge=bridge), desk.told)
+        desk.write()
+
+    waiting = Backlog(7, START_MS + MINUTE_MS)
+    look(15, waiting)
+    look(16, None)
+    assert desk.incidents() == []
+    look(16, waiting)
+    look(17, None)
+    assert desk.incidents() == [("all", 1, None)]
+    look(18, Backlog())
+    assert desk.incidents() == [("all", 1, 18)]
+
+
 def test_what_was_told_and_never_written_down_goes_on_under_its_name() -> None:
     desk = Desk(LOW)
     desk.happens(0, DEPOSIT)
@@ -352,7 +372,7 @@ def test_a_user_who_comes_back_is_not_forgotten_by_a_picture_that_is_a_moment_ol
 def test_our_own_rules_watch_each_kind_of_thing() -> None:
     rules = read_rules(Settings())
     kinds = {type(rule) for rule in rules}
-    assert kinds == {Velocity, Rejections, Shortfall, Ageing, HotWallet, Silence}
+    assert kinds == {Velocity, Rejections, Shortfall, Ageing, HotWallet, Silence, BridgeLag}
     assert all(rule.do for rule in rules)
 
 

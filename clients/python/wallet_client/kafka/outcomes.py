@@ -15,7 +15,13 @@ from wallet_client.base import decode
 from wallet_client.errors import Malformed, Rejected, WalletError, family_of
 from wallet_client.events import Event, read_event
 from wallet_client.ids import place_of
-from wallet_client.kafka.config import DEAD_LETTERS, EVENTS, client_config, unavailable
+from wallet_client.kafka.config import (
+    DEAD_LETTERS,
+    EVENTS,
+    BrokerUnavailable,
+    client_config,
+    unavailable,
+)
 from wallet_client.models import CommandRejected, CommandReplayed
 
 log = logging.getLogger(__name__)
@@ -167,22 +173,28 @@ class Follower:
         )
         try:
             self._consumer.assign(self._ends(prefix + DEAD_LETTERS) + self._ends(self._events))
-        except KafkaException as error:
+        except (KafkaException, BrokerUnavailable) as error:
             self._consumer.close()
-            raise unavailable(error) from error
+            raise (unavailable(error) if isinstance(error, KafkaException) else error) from error
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wallet-outcomes", daemon=True)
         self._thread.start()
 
     def _ends(self, topic: str) -> list[TopicPartition]:
         """The end of each partition: what is told later is told behind it."""
-        metadata = self._consumer.list_topics(topic, timeout=self._answer_seconds)
+        metadata = self._consumer.list_topics(topic, timeout=self._answer_seconds).topics[topic]
+        # A topic that is not there, or not for us, has an error and no partitions: not to be read
+        # as one in which nothing is ever told.
+        if metadata.error is not None:
+            raise BrokerUnavailable(f"outcomes cannot be followed on {topic}: {metadata.error}")
+        if not metadata.partitions:
+            raise BrokerUnavailable(f"outcomes cannot be followed on {topic}: it has no partitions")
         found = []
-        for number in metadata.topics[topic].partitions:
+        for number in metadata.partitions:
             place = TopicPartition(topic, number)
             answer = self._consumer.get_watermark_offsets(place, timeout=self._answer_seconds)
             if answer is None:
-                raise KafkaException(f"no answer about {topic}")
+                raise BrokerUnavailable(f"the broker does not tell where {topic} ends")
             found.append(TopicPartition(topic, number, answer[1]))
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import uuid
 from collections.abc import Generator, Mapping
@@ -28,6 +29,8 @@ from wallet_client.ids import Place, command_id
 from wallet_client.kafka.config import client_config
 from wallet_client.kafka.outcomes import Follower, Registry, Spot, rejection_in
 from wallet_client.tables import COMMANDS, HOUSE, HOUSE_COMMANDS, TOPICS
+
+log = logging.getLogger(__name__)
 
 _VERSION: Final = 1
 _RECORD_MAX_BYTES: Final = 16 * 1024
@@ -153,7 +156,7 @@ class CommandProducer:
         """``issuer`` is your service's name; ``config`` holds librdkafka's TLS, SASL and so on.
 
         Raises ``BrokerUnavailable`` if the broker does not tell within ``answer_seconds`` where
-        its topics end.
+        the topics of outcomes end, does not have them, or does not let this service read them.
         """
         if not 1 <= len(issuer) <= 64:
             raise ValueError("an issuer has 1 to 64 characters")
@@ -263,7 +266,11 @@ class CommandProducer:
 
     def _serve(self) -> None:
         while not self._closing.is_set():
-            self._producer.poll(0.1)
+            try:
+                self._producer.poll(0.1)
+            except (KafkaException, SystemError) as error:
+                # Fatal: ``send`` raises from now on. What is queued is reported by the next calls.
+                log.critical("the producer is of no more use: %s", error.__cause__ or error)
 
     def flush(self, timeout_seconds: float = 30.0) -> int:
         """Wait until the broker has all; how many it does not have yet."""
