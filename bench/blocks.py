@@ -24,7 +24,7 @@ from bench.stage import Stage, Told
 from db import chain
 from db.engine import Connection, connect
 from streams.node.client import Endpoint, Node
-from streams.node.shapes import TransactionShape
+from streams.node.shapes import TransactionShape, header_hash
 from streams.watcher import booking
 
 TRANSACTIONS: Final = 1_500
@@ -33,6 +33,9 @@ INPUTS_EACH: Final = 2
 #: Outputs of a block that pay us, and outpoints that were ours: a large share of the chain.
 OURS: Final = 60
 _MATURITY: Final = 240
+#: Of a block that was mined with another chain's.
+_VERSION: Final = 6422788
+_BITS: Final = "1a01d2b4"
 _ACCOUNT: Final = "bench"
 _USER: Final = "00000000-0000-4000-8000-00000000000b"
 _USERS: Final = 10_000
@@ -102,16 +105,27 @@ class Blocks:
     def make(self) -> tuple[str, bytes]:
         """The next one: its hash, and the answer to ``getblock``."""
         transactions = [self._transaction(place) for place in range(TRANSACTIONS)]
-        block_hash = self._chance.randbytes(32).hex()
+        root = _root([each["txid"] for each in transactions])
+        time_, nonce = 1_767_225_600 + self._height, self._chance.randrange(2**32)
+        block_hash = header_hash(
+            version=_VERSION,
+            previous=self._previous,
+            merkle_root=root,
+            time=time_,
+            bits=_BITS,
+            nonce=nonce,
+        )
         document = {
             "hash": block_hash,
             "confirmations": 1,
             "size": 990_000,
             "height": self._height,
-            "version": 6422788,
-            "merkleroot": _root([each["txid"] for each in transactions]),
+            "version": _VERSION,
+            "merkleroot": root,
             "tx": transactions,
-            "time": 1_767_225_600 + self._height,
+            "time": time_,
+            "bits": _BITS,
+            "nonce": nonce,
             "previousblockhash": self._previous,
         }
         self._previous = block_hash

@@ -12,6 +12,8 @@ from hashlib import sha256
 from struct import Struct
 from typing import Final, NamedTuple
 
+from processors.dogecoin.hashes import double_sha256
+
 #: Most koinu in one output (MAX_MONEY, src/amount.h).
 MONEY_MAX: Final = 10_000_000_000 * 100_000_000
 SIGHASH_ALL: Final = 1
@@ -99,7 +101,7 @@ class Transaction:
     @property
     def txid(self) -> str:
         """The name by which nodes know it."""
-        return _double_sha256(self.serialize())[::-1].hex()
+        return double_sha256(self.serialize())[::-1].hex()
 
     @property
     def outputs_hash(self) -> bytes:
@@ -116,7 +118,7 @@ class Transaction:
             raise ValueError(f"only SIGHASH_ALL is signed and checked, not {hash_type}")
         if not 0 <= index < len(self.inputs):
             raise IndexError(f"there is no input {index} of {len(self.inputs)}")
-        return _double_sha256(
+        return double_sha256(
             b"".join(
                 (
                     _INT32.pack(self.version),
@@ -158,10 +160,6 @@ def _outputs_bytes(outputs: Sequence[Output]) -> bytes:
     return compact_size(len(outputs)) + b"".join(
         _INT64.pack(each.amount) + compact_size(len(each.script)) + each.script for each in outputs
     )
-
-
-def _double_sha256(data: bytes) -> bytes:
-    return sha256(sha256(data).digest()).digest()
 
 
 class _Reader:

@@ -194,7 +194,8 @@ class Node:
             raise NodeUnusable(f"a transaction of block {block_hash} spends nothing")
         if not found.is_whole():
             raise NodeUnusable(
-                f"the transactions of block {block_hash} are not those of its Merkle root"
+                f"what the node answers of block {block_hash} is not what the hash names: its "
+                "header, or the transactions of its Merkle root"
             )
         return found
 

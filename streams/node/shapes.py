@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal, DecimalException
-from hashlib import sha256
+from struct import Struct
 from struct import error as StructError  # noqa: N812 - an exception is named as one
 from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from processors.dogecoin.hashes import double_sha256
 from processors.dogecoin.transactions import (
     MONEY_MAX,
     SEQUENCE_FINAL,
@@ -29,6 +30,7 @@ Hash = Annotated[str, Meta(min_length=64, max_length=64)]
 Count = Annotated[int, Meta(ge=0)]
 
 _PLAIN: Final = re.compile(r"[0-9]{1,11}(\.[0-9]{1,8})?", re.ASCII)
+_HEADER: Final = Struct("<I32s32sIII")
 _HEX: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -146,23 +148,62 @@ class TransactionShape(_Shape, frozen=True, gc=False):
         return whole
 
 
+def header_hash(
+    *, version: int, previous: str, merkle_root: str, time: int, bits: str, nonce: int
+) -> str:
+    """What a block is named by: the hash of its 80 bytes (Core's CBlockHeader::GetHash).
+
+    Raises ``ValueError`` or ``struct.error`` for what no header can hold.
+    """
+    header = _HEADER.pack(
+        # Written as signed by Core.
+        version % 2**32,
+        bytes.fromhex(previous)[::-1],
+        bytes.fromhex(merkle_root)[::-1],
+        time,
+        int(bits, 16),
+        nonce,
+    )
+    return double_sha256(header)[::-1].hex()
+
+
 class BlockShape(_Shape, frozen=True, gc=False):
     """``getblock`` with verbosity 2."""
 
     hash: Hash
     height: Count
     confirmations: int
+    version: int
     time: Count
     merkleroot: Hash
+    bits: str
+    nonce: Count
     tx: Annotated[tuple[TransactionShape, ...], Meta(min_length=1)]
     #: The first block has none.
     previousblockhash: str = ""
 
     def is_whole(self) -> bool:
-        """Whether its transactions are those that its Merkle root stands for, and no fewer.
+        """Whether it is what its hash names: its header, and by the Merkle root in that its
+        transactions, and no fewer.
 
         The rule is Core's ComputeMerkleRoot (src/consensus/merkle.cpp).
         """
+        return self._is_named() and self._has_all()
+
+    def _is_named(self) -> bool:
+        try:
+            return self.hash == header_hash(
+                version=self.version,
+                previous=self.previousblockhash or "00" * 32,
+                merkle_root=self.merkleroot,
+                time=self.time,
+                bits=self.bits,
+                nonce=self.nonce,
+            )
+        except (ValueError, StructError):
+            return False
+
+    def _has_all(self) -> bool:
         try:
             level = [bytes.fromhex(each.txid)[::-1] for each in self.tx]
         except ValueError:
@@ -171,8 +212,7 @@ class BlockShape(_Shape, frozen=True, gc=False):
             if len(level) % 2:
                 level.append(level[-1])
             level = [
-                sha256(sha256(level[place] + level[place + 1]).digest()).digest()
-                for place in range(0, len(level), 2)
+                double_sha256(level[place] + level[place + 1]) for place in range(0, len(level), 2)
             ]
         return level[0][::-1].hex() == self.merkleroot
 

@@ -6,9 +6,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from typing import Final
 
+from processors.dogecoin.hashes import double_sha256
 from processors.dogecoin.transactions import Input, Output, Transaction, compact_size
 from streams.local.node.rules import Rules
 
@@ -134,11 +134,6 @@ class Block:
     def root(self) -> str:
         """The merkle root that the header must name."""
         return merkle_root([each.txid for each in self.transactions])
-
-
-def double_sha256(data: bytes) -> bytes:
-    """The digest that blocks and transactions are named by."""
-    return sha256(sha256(data).digest()).digest()
 
 
 def merkle_root(txids: Sequence[str]) -> str:

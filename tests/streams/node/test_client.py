@@ -19,6 +19,7 @@ from streams.node.client import (
     NodeUnusable,
     endpoint_of,
 )
+from streams.node.shapes import header_hash
 from tests.streams.node.scripted import Scripted, Server, plain, refusal, result, serving
 
 HASH = "ab" * 32
@@ -147,13 +148,22 @@ def test_a_batch_that_lacks_an_answer_is_not_taken() -> None:
         node_at(server).block_hashes([7, 8])
 
 
+#: Of the block below.
+BLOCK = header_hash(
+    version=1, previous="00" * 32, merkle_root=OTHER, time=0, bits="207fffff", nonce=0
+)
+
+
 def _block(**changes: object) -> dict[str, object]:
     return {
-        "hash": HASH,
+        "hash": BLOCK,
         "height": 5,
         "confirmations": 1,
+        "version": 1,
         "time": 0,
         "merkleroot": OTHER,
+        "bits": "207fffff",
+        "nonce": 0,
         "previousblockhash": "00" * 32,
         "tx": [{"txid": OTHER, "vin": [{"coinbase": "51"}], "vout": []}],
         **changes,
@@ -162,9 +172,9 @@ def _block(**changes: object) -> dict[str, object]:
 
 def test_a_block_is_read() -> None:
     with serving(result(_block())) as server:
-        block = node_at(server).block(HASH)
+        block = node_at(server).block(BLOCK)
     assert (block.height, block.tx[0].txid, block.tx[0].coinbase) == (5, OTHER, True)
-    assert server.calls[0]["params"] == [HASH, 2]
+    assert server.calls[0]["params"] == [BLOCK, 2]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +183,7 @@ def test_a_block_is_read() -> None:
         {"hash": OTHER},
         {"tx": []},
         {"merkleroot": HASH},
+        {"time": 1},
         {"height": -1},
         {"height": "5"},
         {"tx": [{"txid": OTHER, "vin": [], "vout": []}]},
@@ -181,7 +192,7 @@ def test_a_block_is_read() -> None:
 )
 def test_a_block_that_cannot_be_the_one_asked_for_is_not_taken(changes: dict[str, Any]) -> None:
     with serving(result(_block(**changes))) as server, pytest.raises(NodeUnusable):
-        node_at(server).block(HASH)
+        node_at(server).block(BLOCK)
 
 
 def test_a_broadcast_that_is_taken_gives_the_txid() -> None:

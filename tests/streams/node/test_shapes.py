@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -11,7 +12,13 @@ from hypothesis import strategies as st
 
 from processors.dogecoin.transactions import MONEY_MAX
 from schemas.amounts import format_amount
-from streams.node.shapes import AmountUnreadable, BlockShape, OutputShape, koinu_of
+from streams.node.shapes import (
+    AmountUnreadable,
+    BlockShape,
+    OutputShape,
+    header_hash,
+    koinu_of,
+)
 
 
 @given(st.integers(0, MONEY_MAX))
@@ -47,17 +54,25 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
         koinu_of(text)
 
 
-def _block(count: int, merkleroot: str) -> BlockShape:
+HEADER: Final[dict[str, Any]] = {"version": 1, "time": 0, "bits": "207fffff", "nonce": 0}
+
+
+def _block(count: int, merkleroot: str, **header: Any) -> BlockShape:
+    """A block with so many transactions; its name is its header's, unless told."""
+    said = HEADER | header
+    previous = said.get("previousblockhash", "00" * 32)
+    parts = {name: said[name] for name in HEADER}
+    name = header_hash(previous=previous, merkle_root=merkleroot, **parts)
     transaction = {"vin": [{"coinbase": "00"}], "vout": []}
     return msgspec.json.decode(
         json.dumps(
             {
-                "hash": "11" * 32,
+                "hash": name,
                 "height": 5,
                 "confirmations": 1,
-                "time": 0,
                 "merkleroot": merkleroot,
                 "tx": [{**transaction, "txid": f"{number:064x}"} for number in range(count)],
+                **said,
             }
         ),
         type=BlockShape,
@@ -69,7 +84,34 @@ def test_a_block_of_one_transaction_has_its_txid_for_a_root() -> None:
     assert not _block(1, "11" * 32).is_whole()
 
 
-#: Block 100,000 of Bitcoin, whose four txids and root anybody can look up.
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"hash": "11" * 32},
+        {"merkleroot": "11" * 32},
+        {"version": 2},
+        {"time": 1},
+        {"time": 2**32},
+        {"bits": "207ffffe"},
+        {"bits": "none"},
+        {"nonce": 1},
+        {"previousblockhash": "11" * 32},
+    ],
+)
+def test_a_block_is_what_its_hash_names(lie: dict[str, Any]) -> None:
+    block = _block(1, "0" * 64)
+    assert not msgspec.structs.replace(block, **lie).is_whole()
+
+
+#: Block 100,000 of Bitcoin, whose header, root and four txids anybody can look up.
+BITCOIN_100000_HEADER: Final = {
+    "hash": "000000000003ba27aa200b1cecaad478d2b00432346c3f1f3986da1afd33e506",
+    "version": 1,
+    "previousblockhash": "000000000002d01c1fccc21636b607dfd930d31d01c3a62104612a1719011250",
+    "time": 1293623863,
+    "bits": "1b04864c",
+    "nonce": 274148111,
+}
 BITCOIN_100000 = (
     "f3e94742aca4b5ef85488dc37c06c3282295ffec960994b2c0d5ac2a25a95766",
     (
@@ -83,7 +125,7 @@ BITCOIN_100000 = (
 
 def test_a_block_with_a_transaction_less_is_not_whole() -> None:
     root, txids = BITCOIN_100000
-    whole = _block(4, root)
+    whole = _block(4, root, **BITCOIN_100000_HEADER)
     named = [
         msgspec.structs.replace(each, txid=txid) for each, txid in zip(whole.tx, txids, strict=True)
     ]
