@@ -164,9 +164,12 @@ def document_of(problem: Problem, instance: str) -> ProblemDocument:
     advice = problem.detail
     if not advice:
         advice = code.line
-    elif isinstance(code, Fault) or advice[-1:] not in ".!?":
+    elif isinstance(code, Fault):
         # What was wrong comes first, what to do about it second.
         advice = f"{advice.rstrip('.')}. {code.line}"
+    elif advice[-1:] not in ".!?":
+        # A rejection's line speaks of envelopes and records, which a caller here does not know.
+        advice = f"{advice}."
     return ProblemDocument(
         type=f"/docs#{code.value}",
         title=code.value.replace("_", " ").capitalize(),

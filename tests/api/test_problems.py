@@ -60,3 +60,8 @@ def test_a_refused_token_challenges_its_bearer() -> None:
     assert render(Problem(Fault.TOKEN_MISSING), "/").headers["WWW-Authenticate"] == (
         'Bearer realm="wallet"'
     )
+
+
+def test_a_rejection_with_a_detail_says_that_alone() -> None:
+    problem = Problem(Rejection.BAD_ID, "The id in the path is not a canonical UUID")
+    assert document_of(problem, "/").detail == "The id in the path is not a canonical UUID."
