@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -93,9 +94,12 @@ def _run(wallet: LocalWallet, home: Path) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         started = time.monotonic()
-        click.echo("stopping …")
+        # Where the disk is full, nothing can be said; everything stops all the same.
+        with contextlib.suppress(OSError):
+            click.echo("stopping …")
         wallet.stop()
-        click.echo(f"stopped in {time.monotonic() - started:.1f} s; the data stays in {home}")
+        with contextlib.suppress(OSError):
+            click.echo(f"stopped in {time.monotonic() - started:.1f} s; the data stays in {home}")
 
 
 def _detached(home: Path, arguments: list[str]) -> int:
