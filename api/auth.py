@@ -77,6 +77,11 @@ def mint(
 
 
 def _check_secret(secret: str) -> None:
+    if not secret:
+        raise SettingsError(
+            "WALLET_JWT_SECRET is not set. Commands find it by themselves while `wallet up` runs "
+            "in this folder; for a wallet of your own, `openssl rand -hex 32` makes one."
+        )
     if len(secret.encode()) < SECRET_MIN_BYTES:
         raise SettingsError(
             f"WALLET_JWT_SECRET needs {SECRET_MIN_BYTES} bytes or more; "

@@ -8,11 +8,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import msgspec
 
-from streams.local.errors import StackError
+from streams.local.errors import HomeUnwritable, StackError
 from streams.local.process import alive, record, recorded, stop
 
 ENVIRONMENT_FILE: Final = "up.env"
@@ -65,12 +65,28 @@ def supervisor_pid(home: Path) -> int | None:
     return None if process is None else process.pid
 
 
+def folder_of(home: Path, name: str) -> Path:
+    """A folder under ``home``, made where it is missing; raises ``StackError``."""
+    folder = home / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HomeUnwritable(folder, error) from error
+    return folder
+
+
+def _lock_file(path: Path) -> TextIO:
+    try:
+        return path.open("w")
+    except OSError as error:
+        raise HomeUnwritable(path, error) from error
+
+
 @contextmanager
 def only_one(home: Path) -> Iterator[None]:
-    """Hold the lock of ``home``; raises ``StackError`` if another `wallet up` does."""
-    run = home / "run"
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / "up.lock").open("w") as lock:
+    """Hold the lock of ``home``; raises ``StackError`` if another `wallet up` does, or none can."""
+    run = folder_of(home, "run")
+    with _lock_file(run / "up.lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

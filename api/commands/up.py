@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Final
 import click
 import msgspec
 
-from api.home import Endpoints, only_one, read_endpoints
+from api.home import Endpoints, folder_of, only_one, read_endpoints
 from api.local import LocalWallet
 from schemas.commands import CommandType, OpenWallet
 from schemas.envelope import encode_command
@@ -93,15 +94,17 @@ def _run(wallet: LocalWallet, home: Path) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         started = time.monotonic()
-        click.echo("stopping …")
+        # Where the disk is full, nothing can be said; everything stops all the same.
+        with contextlib.suppress(OSError):
+            click.echo("stopping …")
         wallet.stop()
-        click.echo(f"stopped in {time.monotonic() - started:.1f} s; the data stays in {home}")
+        with contextlib.suppress(OSError):
+            click.echo(f"stopped in {time.monotonic() - started:.1f} s; the data stays in {home}")
 
 
 def _detached(home: Path, arguments: list[str]) -> int:
     """Run the same command in a session of its own; show what it says until it is ready."""
-    log = home / "logs" / "up.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log = folder_of(home, "logs") / "up.log"
     argv = [sys.executable, "-m", "api.cli", "up"]
     argv += [argument for argument in arguments if argument != "--detach"]
     with log.open("wb") as output:

@@ -20,6 +20,17 @@ class PortTaken(StackError):
         )
 
 
+class HomeUnwritable(StackError):
+    """Where data, keys and logs are to stay, nothing can be written."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        self.path = path
+        super().__init__(
+            f"cannot write {path}: {error.strerror}; make it writable, or name another folder "
+            "with WALLET_HOME"
+        )
+
+
 class HalfInitialised(StackError):
     """A data directory is there, but what makes it usable is not."""
 

@@ -59,14 +59,19 @@ class OnConsole:
             with self._console.status(text) as status:
                 yield _SpinningStep(text, status.update)
         else:
-            self._console.print(f"  … {text}", markup=False)
+            self._say(f"  … {text}")
             yield _SilentStep()
         took = time.monotonic() - started
-        self._console.print(f"  ✓ {text} ({took:.1f} s)", markup=False)
+        self._say(f"  ✓ {text} ({took:.1f} s)")
 
     def note(self, text: str) -> None:
         """A line."""
-        self._console.print(f"  • {text}", markup=False)
+        self._say(f"  • {text}")
+
+    def _say(self, line: str) -> None:
+        # A full disk under the log must not end the one who starts the servers again.
+        with contextlib.suppress(OSError):
+            self._console.print(line, markup=False)
 
 
 class _SpinningStep:
