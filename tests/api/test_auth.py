@@ -200,6 +200,11 @@ def test_a_short_secret_is_refused() -> None:
     with pytest.raises(SettingsError, match="32 bytes"):
         Authenticator(Settings(jwt_secret="short"))
     with pytest.raises(SettingsError, match="32 bytes"):
+        mint(Settings(jwt_secret="short"), USER)
+
+
+def test_without_a_secret_no_token_is_made_and_it_is_told_who_has_one() -> None:
+    with pytest.raises(SettingsError, match=r"is not set.*wallet up"):
         mint(Settings(), USER)
 
 
