@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
 import msgspec
 
@@ -68,16 +68,15 @@ def supervisor_pid(home: Path) -> int | None:
 def folder_of(home: Path, name: str) -> Path:
     """A folder under ``home``, made where it is missing; raises ``StackError``."""
     folder = home / name
-    try:
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HomeUnwritable(folder, error) from error
     return folder
 
 
-def _lock_file(path: Path) -> TextIO:
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        return path.open("w")
+        yield
     except OSError as error:
         raise HomeUnwritable(path, error) from error
 
@@ -86,7 +85,9 @@ def _lock_file(path: Path) -> TextIO:
 def only_one(home: Path) -> Iterator[None]:
     """Hold the lock of ``home``; raises ``StackError`` if another `wallet up` does, or none can."""
     run = folder_of(home, "run")
-    with _lock_file(run / "up.lock") as lock:
+    with _writing(run / "up.lock"):
+        file = (run / "up.lock").open("w")
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

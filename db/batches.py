@@ -202,9 +202,7 @@ def outbox_lacks(
             "committed": committed,
         },
     )
-    row = cursor.fetchone()
-    assert row is not None
-    return bool(row[0])
+    return bool(one_of(cursor))
 
 
 def unpublished(
@@ -235,9 +233,7 @@ def set_apart_since(cursor: Cursor, seconds: float) -> int:
         """,
         (REBUILDER, seconds),
     )
-    row = cursor.fetchone()
-    assert row is not None
-    return int(row[0])
+    return int(one_of(cursor))
 
 
 def prune_outbox(

@@ -37,20 +37,24 @@ class Reader:
 
     def record(self, message: Any) -> Record:
         """One record; its time is the broker's, if it was ever applied."""
+        return self._at(message, message.timestamp()[1])
+
+    def _timed(self, message: Any) -> Record:
+        kind, time = message.timestamp()
+        record = self._at(message, time)
+        if kind != TIMED_BY_BROKER:
+            raise Untimed(CommandTopic(record.topic), record.partition, record.offset)
+        return record
+
+    def _at(self, message: Any, time: int) -> Record:
         key = message.key()
         partition = message.partition()
         return Record(
             self._codes[message.topic()],
             partition,
             message.offset(),
-            message.timestamp()[1],
+            time,
             key,
             message.value(),
             key is not None and partition_of(key, self._partitions) == partition,
         )
-
-    def _timed(self, message: Any) -> Record:
-        record = self.record(message)
-        if message.timestamp()[0] != TIMED_BY_BROKER:
-            raise Untimed(CommandTopic(record.topic), record.partition, record.offset)
-        return record

@@ -94,12 +94,15 @@ def _run(wallet: LocalWallet, home: Path) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         started = time.monotonic()
-        # Where the disk is full, nothing can be said; everything stops all the same.
-        with contextlib.suppress(OSError):
-            click.echo("stopping …")
+        _say("stopping …")
         wallet.stop()
-        with contextlib.suppress(OSError):
-            click.echo(f"stopped in {time.monotonic() - started:.1f} s; the data stays in {home}")
+        _say(f"stopped in {time.monotonic() - started:.1f} s; the data stays in {home}")
+
+
+def _say(line: str) -> None:
+    # Where the disk is full, nothing can be said; everything stops all the same.
+    with contextlib.suppress(OSError):
+        click.echo(line)
 
 
 def _detached(home: Path, arguments: list[str]) -> int:

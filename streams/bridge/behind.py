@@ -29,8 +29,9 @@ class Behind:
             left = max(ends.get(number, offset) - offset, 0)
             before = self._stands.get(number)
             waiting += left
-            moved = before is None or before.offset != offset
-            stands[number] = _Stand(offset, now) if moved or not left or before is None else before
+            if before is None or before.offset != offset or not left:
+                before = _Stand(offset, now)
+            stands[number] = before
         self._stands = stands
         self.records = waiting
 

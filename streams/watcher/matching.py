@@ -27,7 +27,7 @@ class Ours(NamedTuple):
 
 def hashes_paid(block: BlockShape) -> set[bytes]:
     """The public key hashes that a block pays, by scripts of the one kind that can be ours."""
-    scripts = {output.script.hex.lower() for each in block.tx for output in each.vout}
+    scripts = {output.script.hex for each in block.tx for output in each.vout}
     return {key for script in scripts if (key := public_key_hash_of(script)) is not None}
 
 
