@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +24,11 @@ from api.local_chain import LocalChain, provide_chain
 from api.probes import address_of
 from db import migrate, rules
 from db.engine import connect
-from processors.seed import first_rules, keychain_of
+from processors.seed import first_rules, keyring_of
 from schemas.settings import Settings
 from streams.kafka.admin import create_topics
 from streams.local import keys, roles, stack
-from streams.local.errors import PortTaken
+from streams.local.errors import PortTaken, StackError
 from streams.local.process import free_port, port_is_free
 from streams.local.progress import Progress
 from streams.local.supervisor import Service, Supervisor
@@ -77,12 +77,15 @@ class LocalWallet:
         progress: Progress,
         asked: keys.Ports,
         block_seconds: float = 1.0,
+        *,
+        new_account: bool = False,
     ) -> None:
         self._home = home
         self._given = settings
         self._progress = progress
         self._asked = asked
         self._block_seconds = block_seconds
+        self._new_account = new_account
         self._servers_started = 0
         self._supervisor = Supervisor(progress.note)
 
@@ -91,7 +94,7 @@ class LocalWallet:
         self._stop_leftovers()
         passwords = keys.passwords(self._home)
         given = self._given
-        account = None if given.account_xpub else keys.account(self._home, given.network)
+        accounts = self._accounts()
         self._check_api_port()
         ports = keys.ports(self._home, self._asked)
         database, broker = self._servers(passwords, ports)
@@ -99,7 +102,7 @@ class LocalWallet:
             self._home,
             given,
             ports,
-            key_is_ours=account is not None,
+            key_is_ours=bool(accounts),
             block_seconds=self._block_seconds,
         )
         servers: list[stack.Server] = [database, broker, *chain.servers]
@@ -107,11 +110,11 @@ class LocalWallet:
             with self._progress.step(f"starting the {server.name}: {server.origin}"):
                 self._supervisor.start(server)
             self._servers_started += 1
-        settings = chain.settings(self._settings(database, broker, passwords, account))
+        settings = chain.settings(self._settings(database, broker, passwords, accounts))
         self._prepare(database, settings, passwords)
         write_environment(self._home, settings, _credentials(chain))
         self._start_services(settings, chain)
-        return self._publish(settings, account, chain)
+        return self._publish(settings, accounts, chain)
 
     def watch(self) -> None:
         """Keep it running, for ever; raises ``StackError`` if something will not run."""
@@ -131,6 +134,21 @@ class LocalWallet:
                 "stopping that first"
             )
             stop_leftovers(self._home)
+
+    def _accounts(self) -> Sequence[keys.Account]:
+        """Those of this home; none where the settings name accounts whose keys are elsewhere."""
+        given = self._given
+        if not given.account_xpub:
+            accounts = keys.accounts(self._home, given.network)
+            if self._new_account:
+                accounts.append(keys.add_account(self._home, given.network))
+            return accounts
+        if self._new_account:
+            raise StackError(
+                "--new-account makes one in this home, and WALLET_ACCOUNT_XPUB names accounts of "
+                "your own: `wallet keys generate` makes another one for there"
+            )
+        return ()
 
     def _servers(
         self, passwords: keys.Passwords, ports: keys.Ports
@@ -159,7 +177,7 @@ class LocalWallet:
         database: stack.Server,
         broker: stack.Server,
         passwords: keys.Passwords,
-        account: keys.Account | None,
+        accounts: Sequence[keys.Account],
     ) -> Settings:
         given = self._given
         if given.database_url:
@@ -167,7 +185,7 @@ class LocalWallet:
             urls = {}
         else:
             urls = _urls(database.address, passwords)
-        key = {} if account is None else {"account_xpub": account.account_xpub}
+        key = {"account_xpub": ",".join(each.account_xpub for each in accounts)} if accounts else {}
         return msgspec.structs.replace(
             given,
             **urls,
@@ -191,7 +209,7 @@ class LocalWallet:
                 roles.bootstrap(database.address, DATABASE, passwords.of_roles())
             migrate.upgrade(settings.database_url)
             with connect(settings.database_url, application_name="wallet-up") as connection:
-                rules.seed_rules(connection, first_rules(settings, keychain_of(settings)))
+                rules.seed_rules(connection, first_rules(settings, keyring_of(settings)))
         with self._progress.step("creating the topics"):
             create_topics(settings)
 
@@ -211,9 +229,9 @@ class LocalWallet:
                 self._supervisor.start(service)
 
     def _publish(
-        self, settings: Settings, account: keys.Account | None, chain: LocalChain
+        self, settings: Settings, accounts: Sequence[keys.Account], chain: LocalChain
     ) -> Endpoints:
-        user_id = str(uuid.uuid4()) if account is None else account.user_id
+        user_id = accounts[0].user_id if accounts else str(uuid.uuid4())
         endpoints = Endpoints(
             pid=os.getpid(),
             api=address_of("api", settings),

@@ -10,7 +10,7 @@ import msgspec
 
 from schemas.settings import Settings
 from streams.local import keys
-from streams.local.aws import REGION, EmbeddedAws, secret_name
+from streams.local.aws import REGION, EmbeddedAws
 from streams.local.node.embedded import EmbeddedNode
 
 #: A chain of one's own has nobody who could undo its blocks; waiting as on Dogecoin's would only
@@ -58,7 +58,7 @@ class LocalChain:
         if self.aws is not None:
             own |= {"aws_endpoint_url": self.aws.address, "aws_region": REGION}
             if "payer" in self.services:
-                own["account_secret"] = secret_name(given.network)
+                own["account_secret"] = self.aws.secrets
         return msgspec.structs.replace(given, **own)
 
 

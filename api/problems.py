@@ -105,6 +105,7 @@ _BY_STATUS: Final[dict[int, tuple[Rejection, ...]]] = {
         Rejection.ABOVE_MAXIMUM,
         Rejection.SAME_ACCOUNT,
         Rejection.RULES_INVALID,
+        Rejection.ACCOUNT_IN_FORCE,
     ),
 }
 

@@ -41,9 +41,10 @@ HISTORY_PARAMETERS: Final = frozenset(
 _ACCOUNTS: Final = frozenset(account.value for account in USER_ACCOUNTS)
 _ENTRY_TYPES: Final = frozenset(entry_type.value for entry_type in EntryType)
 
-#: Keys of the API's own: the same for each attempt, so that a wallet is made once.
+#: Keys of the API's own: the same for each attempt, so that a wallet is made once, and an address
+#: once under each version of the rules, of which a later one may name another account.
 _OPEN_KEY: Final = "wallet:open"
-_ADDRESS_KEY: Final = "wallet:deposit-address"
+_ADDRESS_KEY: Final = "wallet:deposit-address:{version}"
 
 OutcomeText = Literal["accepted", "rejected", "replayed", "key_reused", "dead_letter"]
 
@@ -80,9 +81,10 @@ async def balance(call: Call) -> web.Response:
 async def deposit_address(call: Call) -> web.Response:
     """The address that the user may pay to."""
     query_of(call.request, frozenset())
-    found = await reads.address(call.services.pool, call.user_id)
+    found, version = await reads.address(call.services.pool, call.user_id)
     if found is None:
-        submitted = await _make(call, CommandType.ASSIGN_ADDRESS, _ADDRESS_KEY, AssignAddress())
+        key = _ADDRESS_KEY.format(version=version)
+        submitted = await _make(call, CommandType.ASSIGN_ADDRESS, key, AssignAddress())
         decided = submitted.decided
         if decided is None:
             return respond(submitted, preference_of(call.request, 0.0))

@@ -79,9 +79,10 @@ SELECT COALESCE((SELECT balance_after FROM mine WHERE account = 'available'), 0)
 """  # noqa: S608 - put together from literals of ours
 
 _ADDRESS: Final = """
-SELECT a.address, r.data::text
-  FROM deposit_addresses a, rules_head h JOIN rules r ON r.version = h.version
- WHERE a.user_id = %(user_id)s AND a.active
+SELECT r.data::text, a.address
+  FROM rules_head h JOIN rules r ON r.version = h.version
+  LEFT JOIN deposit_addresses a ON a.user_id = %(user_id)s AND a.active
+   AND a.account_key = r.data->>'account_key'
 """
 
 _ESCROW: Final = """
@@ -173,19 +174,22 @@ def _balance(user_id: str, row: Row) -> Balance:
     )
 
 
-async def address(pool: Pool, user_id: str) -> AddressResult | None:
-    """The user's active deposit address; None if there is none."""
-    rows = await pool.fetch(_ADDRESS, {"user_id": user_id})
-    if not rows:
-        return None
-    text, rules = rows[0]
+async def address(pool: Pool, user_id: str) -> tuple[AddressResult | None, int]:
+    """The user's active deposit address, and the version of the rules.
+
+    None if there is none, or it is of a former account: the user is to get another one.
+    """
+    ((rules, text),) = await pool.fetch(_ADDRESS, {"user_id": user_id})
     present = decode_rules(rules)
-    return AddressResult(
+    if text is None:
+        return None, present.version
+    found = AddressResult(
         address=text,
         network=present.network,
         minimum=format_amount(present.deposit_minimum),
         confirmations=present.confirmations[0].confirmations,
     )
+    return found, present.version
 
 
 async def escrow(pool: Pool, escrow_id: str) -> EscrowResult | None:

@@ -23,7 +23,7 @@ from bench.kafka import Gate, Marks, Place
 from bench.plans import PARTITIONS, Plan, outcomes_of
 from db import migrate, rules
 from db.engine import connect
-from processors.seed import first_rules, keychain_of
+from processors.seed import first_rules, keyring_of
 from schemas.ids import slice_base, text_of
 from schemas.settings import Settings
 from schemas.topics import TOPICS, CommandTopic, topic_name
@@ -118,7 +118,7 @@ class Stage:
         )
         migrate.upgrade(self.settings.database_url)
         with connect(self.settings.database_url, application_name="wallet-bench") as connection:
-            rules.seed_rules(connection, first_rules(self.settings, keychain_of(self.settings)))
+            rules.seed_rules(connection, first_rules(self.settings, keyring_of(self.settings)))
         self._admin = Admin(self.settings)
         self._admin.create_topics()
         self._marks = Marks(self.settings)

@@ -89,14 +89,20 @@ class Standing(NamedTuple):
     next_offset: int
 
 
+class KeyPlace(NamedTuple):
+    """Where a key is derived: whose account, on which chain, at which index."""
+
+    account_key: str
+    chain: int
+    derivation_index: int
+
+
 class WatchedScript(NamedTuple):
     """A script that pays us: of whose key, and under which address it is known."""
 
     public_key_hash: bytes
     address: str
-    account_key: str
-    chain: int
-    derivation_index: int
+    place: KeyPlace
 
 
 class UnspentCoin(NamedTuple):
@@ -304,16 +310,15 @@ class Snapshot:
             )
         )
 
-    def addresses(self, account_key: str) -> Iterator[tuple[int, int, str]]:
-        """Chain, index and text of every address of an account."""
+    def addresses(self) -> Iterator[tuple[KeyPlace, str]]:
+        """Every deposit address, and where it is derived."""
         with self._connection.cursor(name="addresses") as cursor:
             cursor.execute(
-                "SELECT chain, derivation_index, address FROM deposit_addresses"
-                " WHERE account_key = %s ORDER BY chain, derivation_index",
-                (account_key,),
+                "SELECT account_key, chain, derivation_index, address FROM deposit_addresses"
+                " ORDER BY account_key, chain, derivation_index"
             )
             for row in cursor:
-                yield row[0], row[1], row[2]
+                yield KeyPlace(*row[:3]), row[3]
 
     # ------------------------------------------------------------------ the chain
 
@@ -333,7 +338,7 @@ class Snapshot:
                 " FROM watched_scripts ORDER BY account_key, chain, derivation_index"
             )
             for row in cursor:
-                yield WatchedScript(*row)
+                yield WatchedScript(row[0], row[1], KeyPlace(*row[2:]))
 
     def some_coins(self, most: int) -> list[UnspentCoin]:
         """Unspent coins of ours on the chain: all, or so many drawn at random."""

@@ -101,11 +101,11 @@ WITH listed AS (
 )
 SELECT 'version ' || version AS subject,
        CASE WHEN version <> place THEN 'a version before it is missing'
-            WHEN version > 1 AND c.id IS NULL THEN 'no accepted set_rules made it'
+            WHEN version > 1 AND c.id IS NULL THEN 'no accepted command made it'
        END AS detail
   FROM listed l
   LEFT JOIN commands c ON c.id = l.command_id AND c.outcome = 'accepted'
-   AND c.type = 'set_rules'
+   AND c.type IN ('set_rules', 'rotate_account')
 UNION ALL
 SELECT 'the rules in force',
        CASE WHEN h.version IS DISTINCT FROM m.newest

@@ -42,7 +42,7 @@ class Spent(NamedTuple):
 _SPENDABLE: Final = """
   FROM coins c JOIN watched_scripts s ON s.public_key_hash = c.public_key_hash
   LEFT JOIN receipts r ON r.txid = c.txid AND r.vout = c.vout
- WHERE c.height IS NOT NULL AND c.spent_height IS NULL AND s.account_key = %(account_key)s
+ WHERE c.height IS NOT NULL AND c.spent_height IS NULL AND s.account_key = ANY(%(account_keys)s)
    AND c.height <= %(tip)s
    AND (NOT c.coinbase OR %(tip)s - c.height + 1 >= %(maturity)s)
    AND (s.chain = 1 OR r.credited)
@@ -53,9 +53,14 @@ _SPENDABLE: Final = """
 class Purse(NamedTuple):
     """Whose coins, as of which height, with which maturity of coinbase outputs."""
 
-    account_key: str
+    account_keys: tuple[str, ...]
     tip: int
     maturity: int
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """As the queries name them."""
+        return {"account_keys": list(self.account_keys), "tip": self.tip, "maturity": self.maturity}
 
 
 def spendable(
@@ -66,7 +71,7 @@ def spendable(
     cursor.execute(
         "SELECT c.txid, c.vout, c.amount, s.chain, s.derivation_index, s.address"
         f" {_SPENDABLE} ORDER BY {order} LIMIT %(limit)s",
-        {**purse._asdict(), "limit": limit},
+        {**purse.parameters, "limit": limit},
     )
     return [SpendableCoin(*row) for row in cursor]
 
@@ -74,7 +79,12 @@ def spendable(
 def spendable_total(cursor: Cursor, purse: Purse) -> int:
     """Koinu that may be spent now."""
     query = f"SELECT coalesce(sum(c.amount), 0)::numeric {_SPENDABLE}"
-    return number(cursor.execute(query, purse._asdict()))
+    return number(cursor.execute(query, purse.parameters))
+
+
+def spendable_count(cursor: Cursor, purse: Purse) -> int:
+    """Coins that may be spent now."""
+    return number(cursor.execute(f"SELECT count(*) {_SPENDABLE}", purse.parameters))
 
 
 def owed(cursor: Cursor) -> int:
@@ -106,7 +116,7 @@ def reserve(
             ON CONFLICT DO NOTHING
         """,
         {
-            **purse._asdict(),
+            **purse.parameters,
             "payout_id": payout_id,
             "txids": [txid for txid, _ in outpoints],
             "vouts": [vout for _, vout in outpoints],

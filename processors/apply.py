@@ -14,7 +14,7 @@ import msgspec
 from db import batches, partitions, reads, rules, writes
 from db.engine import Connection, Cursor
 from db.together import Answer, Together, together
-from processors.books import BatchBooks
+from processors.books import BatchBooks, Derive
 from processors.gathering import Wanted, wanted_by
 from processors.incoming import Record, Slice, read_batch
 from processors.journal import (
@@ -69,7 +69,7 @@ class Applier:
         connection: Connection,
         *,
         owner: str,
-        derive: Callable[[int], str] | None = None,
+        derive: Derive | None = None,
         step: Step = lambda name: None,
     ) -> None:
         self.connection = connection
@@ -140,7 +140,11 @@ class Applier:
 
     def _keep_rules(self, server: Together, version: int) -> None:
         if self._rules is None or self._rules.version != version:
-            self._rules = rules.read_rules(server.cursor(), version)
+            present = rules.read_rules(server.cursor(), version)
+            if self._derive is not None:
+                # Fails where another worker has rotated to an account that is unknown here.
+                self._derive(present.account_key, 0)
+            self._rules = present
 
     def _load(
         self, server: Together, wanted: Wanted, sellers: Collection[str], batch_id: int | None
@@ -149,9 +153,10 @@ class Applier:
         assert self._rules is not None
         users = wanted.users.union(sellers, wanted.sellers_in_batch)
         wallets = reads.lock_wallets(server, users)
-        next_index: Answer[int] = int
+        next_indices: dict[str, Answer[int]] = {}
         if wanted.assigns_address:
-            next_index = reads.lock_address_counter(server, self._rules.account_key)
+            for key in sorted({self._rules.account_key, *wanted.accounts}):
+                next_indices[key] = reads.lock_address_counter(server, key)
         number = batches.next_batch_number(server) if batch_id is None else lambda: batch_id
         firsts = reads.firsts_of(server, wanted.keys)
         records: list[Answer[Iterable[AnyRecord]]] = [
@@ -163,7 +168,10 @@ class Applier:
             reads.network_fees_of(server, wanted.fee_txids),
         ]
         books = BatchBooks(
-            rules=self._rules, wallets=wallets(), next_index=next_index(), derive=self._derive
+            rules=self._rules,
+            wallets=wallets(),
+            next_indices={key: index() for key, index in next_indices.items()},
+            derive=self._derive,
         )
         for found in records:
             books.load(found())
@@ -243,7 +251,8 @@ class Applier:
         writes.write_deposits(server, books.changed_deposits.values())
         if books.changed_addresses:
             writes.write_addresses(server, books.changed_addresses.values())
-            writes.write_address_counter(server, books.rules.account_key, books.next_index)
+            for account_key, index in books.moved_indices.items():
+                writes.write_address_counter(server, account_key, index)
         writes.write_network_fees(server, books.changed_network_fees.values())
 
     def _manifest(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import assert_never
 
 from schemas.ledger import WithdrawalStatus
@@ -18,6 +19,9 @@ from schemas.records import (
     Withdrawal,
 )
 
+#: The deposit address of an account, named by its fingerprint, at an index.
+Derive = Callable[[str, int], str]
+
 
 class BatchBooks:
     """Implements ``processors.ledger.model.Books``; keeps apart what the batch has changed."""
@@ -27,12 +31,15 @@ class BatchBooks:
         *,
         rules: Rules,
         wallets: dict[str, Wallet],
-        next_index: int = 0,
-        derive: Callable[[int], str] | None = None,
+        next_indices: Mapping[str, int] = MappingProxyType({}),
+        derive: Derive | None = None,
     ) -> None:
         self.rules = rules
         self.wallets = wallets
-        self.next_index = next_index
+        #: By account, for those that addresses may be taken from.
+        self._next_indices = dict(next_indices)
+        #: The counters that moved.
+        self.moved_indices: dict[str, int] = {}
         self._derive = derive
         self._locks: dict[tuple[str, str, str], Lock] = {}
         self._escrows: dict[str, Escrow] = {}
@@ -141,11 +148,19 @@ class BatchBooks:
         return self._active.get(user_id)
 
     def next_address(self) -> tuple[int, str]:
+        account_key = self.rules.account_key
+        index = self._next_indices.get(account_key, 0)
+        address = self._address(account_key, index)
+        self._next_indices[account_key] = self.moved_indices[account_key] = index + 1
+        return index, address
+
+    def first_address(self, account_key: str) -> str:
+        return self._address(account_key, 0)
+
+    def _address(self, account_key: str, index: int) -> str:
         if self._derive is None:
             raise KeychainMissing
-        index = self.next_index
-        self.next_index += 1
-        return index, self._derive(index)
+        return self._derive(account_key, index)
 
     def network_fee(self, txid: str) -> NetworkFee | None:
         return self._network_fees.get(txid)

@@ -27,6 +27,7 @@ from schemas.commands import (
     RequestWithdrawal,
     ResolveDispute,
     ReverseDeposit,
+    RotateAccount,
     SetRules,
     UnconfirmWithdrawal,
     UnlockFunds,
@@ -54,6 +55,8 @@ class Wanted(msgspec.Struct):
     active_of: set[str] = msgspec.field(default_factory=set)
     fee_txids: set[str] = msgspec.field(default_factory=set)
     changes_rules: bool = False
+    #: Accounts that the rules may name before the batch ends.
+    accounts: set[str] = msgspec.field(default_factory=set)
 
     @property
     def assigns_address(self) -> bool:
@@ -137,6 +140,11 @@ def _rules(wanted: Wanted, user_id: str, data: SetRules) -> None:
     wanted.changes_rules = True
 
 
+def _rotation(wanted: Wanted, user_id: str, data: RotateAccount) -> None:
+    wanted.changes_rules = True
+    wanted.accounts.add(data.account_key)
+
+
 #: What is wanted by the commands that want more than their own wallet.
 _WANTS: Final[dict[type[msgspec.Struct], Callable[[Wanted, str, Any], None]]] = {
     LockFunds: _lock,
@@ -160,4 +168,5 @@ _WANTS: Final[dict[type[msgspec.Struct], Callable[[Wanted, str, Any], None]]] = 
     AssignAddress: _assign,
     RecordNetworkFee: _fee,
     SetRules: _rules,
+    RotateAccount: _rotation,
 }

@@ -1,11 +1,11 @@
-"""The first version of the rules, from the settings; later ones come by ``set_rules`` alone."""
+"""The first version of the rules, from the settings; later ones come by commands alone."""
 
 from __future__ import annotations
 
 import msgspec
 
-from processors.dogecoin.derivation import Keychain
 from processors.dogecoin.fees import DUST_HARD, unpayable
+from processors.dogecoin.keyring import AccountUnknown, Keyring
 from processors.ledger.rules import fault_of
 from schemas.commands import CommandType, SetRules
 from schemas.envelope import decode_data
@@ -15,18 +15,20 @@ from schemas.settings import Settings, SettingsError
 
 
 class RulesOfAnotherAccount(Exception):
-    """The settings' account or network is not the one that the database's rules name."""
+    """None of the settings' accounts, or not their network, is what the database's rules name."""
 
 
-def keychain_of(settings: Settings) -> Keychain:
-    """The deposit addresses' keychain; raises ``SettingsError`` where no account is set."""
+def keyring_of(settings: Settings) -> Keyring:
+    """The accounts of our addresses; raises ``SettingsError`` where none is set."""
     settings.require("account_xpub")
-    return Keychain(settings.account_xpub, settings.network)
+    return Keyring(settings.account_xpub, settings.network)
 
 
-def first_rules(settings: Settings, keychain: Keychain) -> Rules:
-    """Version 1; raises ``SettingsError`` for what ``set_rules`` would refuse, and for what no
-    node would relay."""
+def first_rules(settings: Settings, keyring: Keyring) -> Rules:
+    """Version 1, of the first account.
+
+    Raises ``SettingsError`` for what ``set_rules`` would refuse, and for what no node would relay.
+    """
     try:
         asked = _asked(settings)
     except Malformed as fault:
@@ -40,7 +42,7 @@ def first_rules(settings: Settings, keychain: Keychain) -> Rules:
     return Rules(
         version=1,
         network=settings.network,
-        account_key=keychain.fingerprint,
+        account_key=keyring.first.fingerprint,
         escrow_fee_basis_points=asked.escrow_fee_basis_points,
         withdrawal_fee=int(asked.withdrawal_fee),
         withdrawal_minimum=int(asked.withdrawal_minimum),
@@ -76,11 +78,14 @@ def _tier(text: str) -> dict[str, object]:
     return {"exposure": exposure or "0", "confirmations": int(confirmations)}
 
 
-def require_same_account(rules: Rules, keychain: Keychain, network: str) -> None:
+def require_known_account(rules: Rules, keyring: Keyring, network: str) -> None:
     """Raise ``RulesOfAnotherAccount`` unless addresses would be derived as they were before."""
-    if (rules.account_key, rules.network) != (keychain.fingerprint, network):
+    if rules.network != network:
         raise RulesOfAnotherAccount(
-            f"The database's addresses are of account {rules.account_key} on {rules.network}, "
-            f"WALLET_ACCOUNT_XPUB is account {keychain.fingerprint} on {network}: "
+            f"The database's addresses are of {rules.network}, and WALLET_NETWORK is {network}: "
             "set the one that the database was made with."
         )
+    try:
+        keyring.of(rules.account_key)
+    except AccountUnknown as unknown:
+        raise RulesOfAnotherAccount(f"The database's {unknown}.") from None

@@ -22,6 +22,10 @@ Reason = Annotated[str, Meta(min_length=1, max_length=255)]
 #: Longer than any Base58 address, short enough to log; the decision checks the rest.
 AddressText = Annotated[str, Meta(min_length=1, max_length=100)]
 OutputIndex = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+AccountKey = Annotated[
+    str,
+    Meta(pattern=r"^[0-9a-f]{16}$", description="an account's fingerprint, as `wallet keys` tells"),
+]
 Height = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Ordinal = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
@@ -225,6 +229,12 @@ class SetRules(Data, frozen=True, kw_only=True):
     confirmations: Annotated[tuple[ConfirmationTier, ...], Meta(min_length=1, max_length=16)]
 
 
+class RotateAccount(Data, frozen=True, kw_only=True):
+    """Derive all new addresses from another account; those given before are watched for ever."""
+
+    account_key: AccountKey
+
+
 class CommandType(Word):
     """The commands there are."""
 
@@ -255,6 +265,7 @@ class CommandType(Word):
     FREEZE_WALLET = "freeze_wallet"
     UNFREEZE_WALLET = "unfreeze_wallet"
     SET_RULES = "set_rules"
+    ROTATE_ACCOUNT = "rotate_account"
 
 
 DATA_OF: Final[dict[CommandType, type[Data]]] = {
@@ -285,6 +296,7 @@ DATA_OF: Final[dict[CommandType, type[Data]]] = {
     CommandType.FREEZE_WALLET: FreezeWallet,
     CommandType.UNFREEZE_WALLET: UnfreezeWallet,
     CommandType.SET_RULES: SetRules,
+    CommandType.ROTATE_ACCOUNT: RotateAccount,
 }
 
 _USERS: Final = frozenset(
@@ -326,6 +338,7 @@ HOUSE_COMMANDS: Final = frozenset(
         CommandType.FUND,
         CommandType.WITHDRAW_REVENUE,
         CommandType.SET_RULES,
+        CommandType.ROTATE_ACCOUNT,
     }
 )
 

@@ -52,6 +52,7 @@ class EventType(Word):
     CAPITAL_FUNDED = "capital.funded"
     REVENUE_WITHDRAWN = "revenue.withdrawn"
     RULES_CHANGED = "rules.changed"
+    ACCOUNT_ROTATED = "account.rotated"
     COMMAND_REJECTED = "command.rejected"
     COMMAND_REPLAYED = "command.replayed"
 
@@ -192,6 +193,14 @@ class RulesResult(Result, frozen=True, kw_only=True):
     version: int
 
 
+class AccountResult(RulesResult, frozen=True, kw_only=True):
+    """The account that new addresses are derived from, by the rules of this version."""
+
+    account_key: str
+    #: Its deposit address of index 0, to be compared with what was noted when the key was made.
+    first_address: str
+
+
 RESULT_OF: Final[dict[EventType, type[Result]]] = {
     EventType.WALLET_OPENED: WalletResult,
     EventType.ADDRESS_ASSIGNED: AddressResult,
@@ -220,6 +229,7 @@ RESULT_OF: Final[dict[EventType, type[Result]]] = {
     EventType.CAPITAL_FUNDED: TransferResult,
     EventType.REVENUE_WITHDRAWN: TransferResult,
     EventType.RULES_CHANGED: RulesResult,
+    EventType.ACCOUNT_ROTATED: AccountResult,
 }
 
 

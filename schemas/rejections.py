@@ -101,6 +101,7 @@ class Rejection(Word):
     SAME_ACCOUNT = "same_account", "Source and target are the same account."
     NOT_FROZEN = "not_frozen", "The wallet is not frozen by an operator."
     RULES_INVALID = "rules_invalid", "The rules contradict themselves."
+    ACCOUNT_IN_FORCE = "account_in_force", "Addresses are derived from this account already."
 
     # The wallet.
     WALLET_FROZEN = "wallet_frozen", "The wallet is frozen: it may not lock, pay or withdraw."

@@ -9,6 +9,7 @@ import msgspec
 from schemas.amounts import format_amount
 from schemas.commands import TOPIC_OF, CommandType
 from schemas.events import (
+    AccountResult,
     AddressResult,
     Balance,
     CloudEvent,
@@ -32,6 +33,7 @@ from schemas.ids import EVENT_LEG, number_of, place_of, text_of
 from schemas.ledger import HOUSE, DepositStatus, EscrowStatus, WithdrawalStatus
 from schemas.rejections import Rejection
 from schemas.samples import (
+    ACCOUNT_KEY,
     ADDRESS,
     BLOCK,
     BUYER,
@@ -74,6 +76,7 @@ EVENT_OF: Final = {
     CommandType.FREEZE_WALLET: EventType.WALLET_FROZEN,
     CommandType.UNFREEZE_WALLET: EventType.WALLET_UNFROZEN,
     CommandType.SET_RULES: EventType.RULES_CHANGED,
+    CommandType.ROTATE_ACCOUNT: EventType.ACCOUNT_ROTATED,
 }
 #: The event that the seller is told of a buyer's command.
 SELLERS_EVENT_OF: Final = {
@@ -185,6 +188,9 @@ RESULTS: Final[dict[EventType, Result]] = {
     EventType.CAPITAL_FUNDED: TransferResult(amount=_doge(1000), source="capital", target="chain"),
     EventType.REVENUE_WITHDRAWN: TransferResult(amount=_doge(75), source="chain", target="fees"),
     EventType.RULES_CHANGED: RulesResult(version=2),
+    EventType.ACCOUNT_ROTATED: AccountResult(
+        version=3, account_key=ACCOUNT_KEY, first_address=ADDRESS
+    ),
 }
 
 _HOUSE_EVENTS: Final = frozenset(
@@ -194,6 +200,7 @@ _HOUSE_EVENTS: Final = frozenset(
         EventType.CAPITAL_FUNDED,
         EventType.REVENUE_WITHDRAWN,
         EventType.RULES_CHANGED,
+        EventType.ACCOUNT_ROTATED,
     }
 )
 

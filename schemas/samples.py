@@ -37,6 +37,7 @@ from schemas.commands import (
     RequestWithdrawal,
     ResolveDispute,
     ReverseDeposit,
+    RotateAccount,
     SetRules,
     UnconfirmWithdrawal,
     UnfreezeWallet,
@@ -58,6 +59,8 @@ TXID: Final = "3f" * 32
 BLOCK: Final = "1a" * 32
 #: Number 0 of the test mnemonic "abandon … about", on mainnet; number 1 is somebody else's.
 ADDRESS: Final = "DBus3bamQjgJULBJtYXpEzDWQRwF5iwxgC"
+#: The fingerprint of an account.
+ACCOUNT_KEY: Final = "5f1c9a04e7d23b68"
 DESTINATION: Final = "DAcDAtJRztxBHyA6D6h8du1HguyTR43Mas"
 
 
@@ -119,6 +122,7 @@ COMMANDS: Final[dict[CommandType, Data]] = {
     CommandType.WITHDRAW_REVENUE: WithdrawRevenue(amount=_doge(75)),
     CommandType.FREEZE_WALLET: FreezeWallet(reason="chargeback under investigation"),
     CommandType.UNFREEZE_WALLET: UnfreezeWallet(),
+    CommandType.ROTATE_ACCOUNT: RotateAccount(account_key=ACCOUNT_KEY),
     CommandType.SET_RULES: SetRules(
         escrow_fee_basis_points=250,
         withdrawal_fee=Share(_doge(1)),

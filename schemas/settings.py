@@ -74,6 +74,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: mainnet, testnet or regtest: decides which addresses are ours.
     network: str = "regtest"
     #: Account extended public key (xpub/tpub/dgub/tgub) from which deposit addresses are derived.
+    #: After a rotation those of former accounts too, with commas between them; the rules say which
+    #: account new addresses come from, and the first is that of a new database.
     account_xpub: str = ""
 
     #: Dogecoin Core's RPC, as http://HOST:PORT.
@@ -101,6 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     watcher_host: str = "127.0.0.1"
 
     #: The secret in AWS Secrets Manager with the account's private key; the payer alone reads it.
+    #: One for each account, with commas between them, in any order.
     account_secret: str = ""
     #: AWS endpoint, where it is not AWS itself.
     aws_endpoint_url: str = ""

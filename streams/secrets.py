@@ -1,7 +1,7 @@
-"""AWS Secrets Manager, where the account's private key lies: the one module that asks it.
+"""AWS Secrets Manager, where the accounts' private keys lie: the one module that asks it.
 
-The key is read once, at start, and never again: nobody rotates it behind our back, since another
-key is another account, to which all coins would have to be moved first.
+Each is read once, at start, and never again: nobody rotates it behind our back, since another key
+is another account. After a rotation there are several, a secret for each.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from processors.dogecoin.derivation import (
     account_path,
 )
 from processors.dogecoin.hidden import Hidden
+from processors.dogecoin.keyring import Keyring
 from processors.dogecoin.signing import AccountSigner
 from schemas.amounts import parse_amount
 from schemas.settings import Settings
@@ -89,6 +90,18 @@ class SecretOfAnotherAccount(SecretFault):
         )
 
 
+class KeyOfAccountMissing(SecretFault):
+    """No secret that is named has the key of one of our accounts."""
+
+    def __init__(self, names: str, account_key: str) -> None:
+        super().__init__(
+            f"WALLET_ACCOUNT_XPUB names account {account_key}, and no secret of "
+            f"WALLET_ACCOUNT_SECRET ({names}) is its key: name that one too, with a comma between "
+            "them; or, where all coins of a former account have left it, take its public key out "
+            "of this process's settings"
+        )
+
+
 class SecretsAway(SecretFault):
     """Secrets Manager does not answer, or not as it should."""
 
@@ -110,8 +123,10 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccountKey(NamedTuple):
-    """The account's private key, and what is known of it."""
+    """An account's private key, and what is known of it."""
 
+    #: Of the secret that holds it.
+    name: str
     xprv: Hidden
     xpub: str
     fingerprint: str
@@ -120,7 +135,7 @@ class AccountKey(NamedTuple):
 
 
 class Secrets:
-    """The one secret that ``settings.account_secret`` names."""
+    """The secrets that ``settings.account_secret`` names: one, or one for each account."""
 
     def __init__(self, settings: Settings, *, credentials: tuple[str, str] | None = None) -> None:
         """Asks nothing yet; raises ``SettingsError`` if no secret is named.
@@ -129,35 +144,44 @@ class Secrets:
         and the machine's role.
         """
         settings.require("account_secret")
-        self.name = settings.account_secret
+        self.names = tuple(name.strip() for name in settings.account_secret.split(","))
         self._settings = settings
         self._credentials = credentials or (None, None)
 
-    def read(self) -> AccountKey:
-        """The key, from one request; raises a ``SecretFault`` that says what is wrong in a line.
+    def read(self) -> tuple[AccountKey, ...]:
+        """The keys, one request each; raises a ``SecretFault`` that says what is wrong in a line.
 
-        It is the key of the account that ``account_xpub`` names, on the network of the settings.
+        They are those of the accounts that ``account_xpub`` names, in its order, on the network of
+        the settings: no key less, and no key more.
         """
         self._settings.require("account_xpub")
-        key = self._read()
-        wanted = Keychain(self._settings.account_xpub, self._settings.network).fingerprint
-        if key.fingerprint != wanted:
-            raise SecretOfAnotherAccount(self.name, key.fingerprint, wanted)
-        return key
+        ours = Keyring(self._settings.account_xpub, self._settings.network)
+        found: dict[str, AccountKey] = {}
+        for name in self.names:
+            key = self._read(name)
+            if key.fingerprint not in ours:
+                raise SecretOfAnotherAccount(name, key.fingerprint, ours.names)
+            found[key.fingerprint] = key
+        for account_key in ours.fingerprints:
+            if account_key not in found:
+                raise KeyOfAccountMissing(", ".join(self.names), account_key)
+        return tuple(found[account_key] for account_key in ours.fingerprints)
 
     def store(self, xprv: Hidden, *, replace: bool = False) -> bool:
-        """Put the key there; False if it was there already.
+        """Put the key into the one secret that is named; False if it was there already.
 
         Another account's key is replaced only if asked to: without it, its coins stand still.
-        Raises ``PrivateKeyUnusable`` or a ``SecretFault``.
+        Raises ``PrivateKeyUnusable`` or a ``SecretFault``, or ``ValueError`` where several are
+        named.
         """
+        (name,) = self.names
         account = PrivateAccount(xprv, self._settings.network)
         fingerprint = account.public.fingerprint
         document = _document(account, xprv, self._settings.network)
         try:
-            there = self._read().fingerprint
+            there = self._read(name).fingerprint
         except SecretMissing:
-            self._ask("create_secret", document, Name=self.name)
+            self._ask("create_secret", name, document)
             return True
         except SecretUnreadable:
             if not replace:
@@ -166,20 +190,18 @@ class Secrets:
         if there == fingerprint:
             return False
         if not replace:
-            raise SecretOfAnotherAccount(self.name, there, fingerprint)
-        self._ask("put_secret_value", document, SecretId=self.name)
+            raise SecretOfAnotherAccount(name, there, fingerprint)
+        self._ask("put_secret_value", name, document)
         return True
 
-    def _read(self) -> AccountKey:
-        text, version = self._ask("get_secret_value", SecretId=self.name)
-        found = _understood(text, version, self._settings.network)
+    def _read(self, name: str) -> AccountKey:
+        text, version = self._ask("get_secret_value", name)
+        found = _understood(name, text, version, self._settings.network)
         if isinstance(found, str):
-            raise SecretUnreadable(self.name, found)
+            raise SecretUnreadable(name, found)
         return found
 
-    def _ask(
-        self, operation: str, document: Hidden | None = None, **parameters: str
-    ) -> tuple[Hidden, str]:
+    def _ask(self, operation: str, name: str, document: Hidden | None = None) -> tuple[Hidden, str]:
         """The secret's text and version, as far as the operation answers with them.
 
         Faults are raised outside the handlers, so that no error of the library, whose frames hold
@@ -187,6 +209,7 @@ class Secrets:
         """
         try:
             call = getattr(self._client(), operation)
+            parameters = {"Name" if operation == "create_secret" else "SecretId": name}
             answer: dict[str, Any] = (
                 call(**parameters)
                 if document is None
@@ -195,7 +218,7 @@ class Secrets:
             return Hidden(answer.get("SecretString", "")), str(answer.get("VersionId", ""))
         except ClientError as error:
             told = error.response.get("Error", {})
-            fault = self._fault_of(told.get("Code", "unknown"), told.get("Message", ""), operation)
+            fault = _fault_of(name, told.get("Code", "unknown"), told.get("Message", ""), operation)
         except (NoCredentialsError, PartialCredentialsError):
             fault = SecretsAway(
                 "there are no credentials; give this process a role, or AWS_ACCESS_KEY_ID and "
@@ -206,15 +229,6 @@ class Secrets:
         except (BotoCoreError, ValueError) as error:
             fault = SecretsAway(str(error)[:300])
         raise fault
-
-    def _fault_of(self, code: str, message: str, operation: str) -> SecretFault:
-        if code in _MISSING:
-            return SecretMissing(self.name)
-        if code in _DENIED:
-            return SecretDenied(self.name, code)
-        if code == "DecryptionFailure":
-            return SecretDenied(self.name, "KMS will not decrypt it")
-        return SecretsAway(f"{operation} of {self.name} was answered {code}: {message:.200}")
 
     def _client(self) -> Any:
         """A client of its own each time: it is used once or twice in a process's life."""
@@ -229,9 +243,20 @@ class Secrets:
 
 
 def account_signer(settings: Settings) -> AccountSigner:
-    """The signer of the configured account; raises a ``SecretFault`` or ``SettingsError``."""
-    key = Secrets(settings).read()
-    return AccountSigner(key.xprv, settings.network, fee_max=parse_amount(settings.fee_max))
+    """The signer of the configured accounts; raises a ``SecretFault`` or ``SettingsError``."""
+    first, *others = (key.xprv for key in Secrets(settings).read())
+    fee_max = parse_amount(settings.fee_max)
+    return AccountSigner(first, settings.network, fee_max=fee_max, others=others)
+
+
+def _fault_of(name: str, code: str, message: str, operation: str) -> SecretFault:
+    if code in _MISSING:
+        return SecretMissing(name)
+    if code in _DENIED:
+        return SecretDenied(name, code)
+    if code == "DecryptionFailure":
+        return SecretDenied(name, "KMS will not decrypt it")
+    return SecretsAway(f"{operation} of {name} was answered {code}: {message:.200}")
 
 
 def _document(account: PrivateAccount, xprv: Hidden, network: str) -> Hidden:
@@ -248,7 +273,7 @@ def _document(account: PrivateAccount, xprv: Hidden, network: str) -> Hidden:
     )
 
 
-def _understood(text: Hidden, version: str, network: str) -> AccountKey | str:
+def _understood(name: str, text: Hidden, version: str, network: str) -> AccountKey | str:
     """The key in the secret's text, or what is wrong with it; never a part of the text itself."""
     try:
         document = msgspec.json.decode(text.reveal(), type=_Document)
@@ -270,4 +295,4 @@ def _understood(text: Hidden, version: str, network: str) -> AccountKey | str:
         return "its xpub is no public key of an account on this network."
     if told != account.public.fingerprint:
         return "its xpub and its xprv are of two accounts."
-    return AccountKey(xprv, account.account_xpub, told, version)
+    return AccountKey(name, xprv, account.account_xpub, told, version)

@@ -22,6 +22,7 @@ from db.failures import LOCKED, REFUSED, RIVALRY
 from db.partitions import Fenced
 from db.plain import use_plain_values
 from processors.apply import Applied, Applier, Claim, StagedSlice
+from processors.books import Derive
 from processors.incoming import Record, Undecidable
 from schemas.settings import Settings
 from streams import metrics
@@ -73,7 +74,7 @@ class Worker:
         self,
         settings: Settings,
         *,
-        derive: Callable[[int], str] | None = None,
+        derive: Derive | None = None,
         step: Step = lambda name: None,
     ) -> None:
         self._settings = settings

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 from db.engine import connect
 from db.rules import read_rules
-from processors.dogecoin.derivation import EXTERNAL_CHAIN
-from processors.seed import keychain_of, require_same_account
+from processors.seed import keyring_of, require_known_account
 from schemas.settings import Settings
 from streams.probe import run_with_probe
 from streams.worker import Worker
@@ -25,16 +24,16 @@ def run_worker(
     """Run until SIGTERM or SIGINT, then finish the batch in hand and leave the group.
 
     Raises ``SettingsError``, ``RulesOfAnotherAccount`` or ``SchemaMismatchError`` where the worker
-    must not start. ``step`` is called at each named step, for tests that kill it there.
+    must not start, and ``AccountUnknown`` where it must not go on, since another worker has rotated
+    to an account that this one does not know. ``step`` is called at each named step, for tests that
+    kill it there.
     """
     settings.require("worker_database_url", "kafka")
-    keychain = keychain_of(settings)
+    keyring = keyring_of(settings)
     with (
         connect(settings.worker_database_url, application_name="wallet-worker") as connection,
         connection.cursor() as cursor,
     ):
-        require_same_account(read_rules(cursor), keychain, settings.network)
-    worker = Worker(
-        settings, derive=lambda index: keychain.address(EXTERNAL_CHAIN, index), step=step
-    )
+        require_known_account(read_rules(cursor), keyring, settings.network)
+    worker = Worker(settings, derive=keyring.deposit_address, step=step)
     run_with_probe(worker, "worker", settings.worker_host, settings.worker_port, announce)

@@ -7,6 +7,7 @@ import sys
 from typing import Final
 
 import click
+import msgspec
 
 from processors.dogecoin.derivation import (
     AccountKeyUnusable,
@@ -20,6 +21,7 @@ from processors.dogecoin.derivation import (
     seed_of,
 )
 from processors.dogecoin.hidden import Hidden
+from processors.dogecoin.keyring import Keyring
 from schemas.addresses import NETWORKS
 from schemas.settings import Settings
 from streams.secrets import SecretFault, Secrets
@@ -74,15 +76,17 @@ def restore(network: str | None, passphrase: bool, pipe: bool) -> None:
 
 @command.command("store")
 @click.option("--replace", is_flag=True, help="Replace the key of another account.")
-def store(replace: bool) -> None:
-    """Put the account's private key into AWS Secrets Manager, as WALLET_ACCOUNT_SECRET.
+@click.option("--name", help="Of the secret, where WALLET_ACCOUNT_SECRET names several.")
+def store(replace: bool, name: str | None) -> None:
+    """Put an account's private key into AWS Secrets Manager, as WALLET_ACCOUNT_SECRET.
 
     The key (dgpv, xprv, tgpv or tprv) is asked for, or read from standard input, and never taken
     from the command line, where every process of the machine could see it. It must be the one of
-    WALLET_ACCOUNT_XPUB, if that is set.
+    WALLET_ACCOUNT_XPUB, if that is set, or of one of the accounts there.
     """
     settings = Settings.from_environ()
     settings.require("account_secret")
+    settings = _one_secret(settings, name)
     xprv = _ask("The account's private key")
     try:
         fingerprint = _checked(xprv, settings)
@@ -96,29 +100,44 @@ def store(replace: bool) -> None:
 
 @command.command("check")
 def check() -> None:
-    """Prove that the secret is the private key of WALLET_ACCOUNT_XPUB; exits with 1 if not."""
+    """Prove that the secret is the private key of WALLET_ACCOUNT_XPUB; exits with 1 if not.
+
+    Where several accounts are named, each must have its secret, and each secret its account.
+    """
     settings = Settings.from_environ()
     try:
-        secret = Secrets(settings)
-        key = secret.read()
-        keychain = Keychain(settings.account_xpub, settings.network)
+        keys = Secrets(settings).read()
     except (AccountKeyUnusable, SecretFault) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{secret.name} is the key of account {key.fingerprint} on {settings.network}:")
-    click.echo(f"  public key     {key.xpub}")
-    click.echo(f"  first deposit  {keychain.address(0, 0)}")
-    click.echo(f"  first change   {keychain.address(1, 0)}")
-    click.echo(f"  version        {key.version}")
+    for key in keys:
+        keychain = Keychain(key.xpub, settings.network)
+        click.echo(f"{key.name} is the key of account {key.fingerprint} on {settings.network}:")
+        click.echo(f"  public key     {key.xpub}")
+        click.echo(f"  first deposit  {keychain.address(0, 0)}")
+        click.echo(f"  first change   {keychain.address(1, 0)}")
+        click.echo(f"  version        {key.version}")
+
+
+def _one_secret(settings: Settings, name: str | None) -> Settings:
+    """Settings that name the one secret that is meant."""
+    named = [each.strip() for each in settings.account_secret.split(",")]
+    if name is None and len(named) > 1:
+        raise click.UsageError(
+            f"WALLET_ACCOUNT_SECRET names {len(named)} secrets; say by --name which one is meant"
+        )
+    if name is not None and name not in named:
+        raise click.UsageError(f"WALLET_ACCOUNT_SECRET does not name {name}; put it there too")
+    return msgspec.structs.replace(settings, account_secret=name or named[0])
 
 
 def _checked(xprv: Hidden, settings: Settings) -> str:
-    """The account's fingerprint; raises if it is not the configured account's."""
+    """The account's fingerprint; raises if it is none of the configured accounts'."""
     found = PrivateAccount(xprv, settings.network).public.fingerprint
     if settings.account_xpub:
-        wanted = Keychain(settings.account_xpub, settings.network).fingerprint
-        if found != wanted:
+        ours = Keyring(settings.account_xpub, settings.network)
+        if found not in ours:
             raise PrivateKeyUnusable(
-                f"it is of account {found}, and WALLET_ACCOUNT_XPUB is of account {wanted}."
+                f"it is of account {found}, and WALLET_ACCOUNT_XPUB is of account {ours.names}."
             )
     return found
 

@@ -6,7 +6,7 @@ import click
 
 from db import migrate, rules
 from db.engine import connect
-from processors.seed import first_rules, keychain_of
+from processors.seed import first_rules, keyring_of
 from schemas.settings import Settings
 
 
@@ -34,7 +34,7 @@ def _seed(settings: Settings) -> None:
     with connect(settings.database_url, application_name="wallet-migrate") as connection:
         if rules.has_rules(connection):
             return
-        if rules.seed_rules(connection, first_rules(settings, keychain_of(settings))):
+        if rules.seed_rules(connection, first_rules(settings, keyring_of(settings))):
             click.echo("seeded version 1 of the rules")
 
 

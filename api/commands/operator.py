@@ -14,6 +14,9 @@ from api.commands.operator_partition import partition
 from api.console import standard_output
 from db.operating import house_balances, rules_history
 from db.payout_story import signed_as
+from processors.dogecoin.derivation import AccountKeyUnusable
+from processors.dogecoin.keyring import AccountUnknown
+from processors.seed import keyring_of
 from schemas.amounts import Koinu, format_amount
 from schemas.commands import (
     HOUSE_COMMANDS,
@@ -25,6 +28,7 @@ from schemas.commands import (
     Fund,
     MoveCustody,
     RecordNetworkFee,
+    RotateAccount,
     SetRules,
     UnfreezeWallet,
     WithdrawRevenue,
@@ -221,6 +225,36 @@ def set_rules(
         table.add_row(*line)
     Console(stderr=True).print(table)
     _send(CommandType.SET_RULES, data, key=key, yes=yes, wait=wait, as_json=as_json)
+
+
+@command.command("rotate-account")
+@click.argument("account", metavar="ACCOUNT")
+@sending
+def rotate_account(account: str, key: str | None, yes: bool, wait: float, as_json: bool) -> None:
+    """Derive all new addresses, and change, from ACCOUNT from the next command on.
+
+    ACCOUNT is the fingerprint that `wallet keys generate` told. Before that, its public key must be
+    in WALLET_ACCOUNT_XPUB of every process beside the present one's, and its secret in the payer's
+    WALLET_ACCOUNT_SECRET: docs/runbooks/key-rotation.md.
+    """
+    settings = Settings.from_environ()
+    try:
+        keyring = keyring_of(settings)
+        first = keyring.deposit_address(account, 0)
+    except (AccountKeyUnusable, AccountUnknown) as fault:
+        raise click.ClickException(str(fault)) from fault
+    with database(reader(settings)) as connection:
+        present = next(version.rules for version in rules_history(connection) if version.in_force)
+    if present.account_key == account:
+        raise click.ClickException(f"addresses are derived from account {account} already")
+    table = Table("", "account", "its first address", box=None)
+    former = present.account_key
+    known = keyring.deposit_address(former, 0) if former in keyring else "unknown here"
+    table.add_row("now", former, known)
+    table.add_row("new", account, first)
+    Console(stderr=True).print(table)
+    data = RotateAccount(account_key=account)
+    _send(CommandType.ROTATE_ACCOUNT, data, key=key, yes=yes, wait=wait, as_json=as_json)
 
 
 @command.command("send")

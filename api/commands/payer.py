@@ -119,6 +119,45 @@ def sweep(address: str, keep: Koinu, dry_run: bool, yes: bool) -> None:
         _give(order(True), None if dry_run else order, yes=yes)
 
 
+@command.command("gather")
+@_dry_run
+@_yes
+def gather(dry_run: bool, yes: bool) -> None:
+    """Bring the coins of former accounts to the present one, after a rotation.
+
+    In as many transactions as it takes, the largest coins first, whatever the fee is now. Deposits
+    that are not credited yet are not touched: come again once they are, and until nobody pays to a
+    former account's addresses any more.
+    """
+    with desk_of_payer() as (desk, rate):
+        there = housework.former_coins(desk)
+        forecast = housework.gather(desk, rate=rate, dry_run=True)
+        if forecast is None:
+            click.echo(
+                "there is nothing to bring: of former accounts' coins that can be spent now there "
+                f"are {there.coins:,}, of {format_amount(there.amount)} DOGE, less than their fee"
+                if there.coins
+                else "there is nothing to bring: no coin of a former account can be spent now"
+            )
+            return
+        click.echo(
+            f"there are {there.coins:,} coins of {format_amount(there.amount)} DOGE on former "
+            "accounts; the first transaction:"
+        )
+        for line in _told(forecast):
+            click.echo(line)
+        if dry_run:
+            click.echo("dry run: nothing is reserved")
+            return
+        if not yes:
+            click.confirm("Order it, and as many more as it takes?", abort=True, err=True)
+        while (ordered := housework.gather(desk, rate=rate, dry_run=False)) is not None:
+            click.echo(
+                f"ordered as payout {ordered.payout_id}: {ordered.coins} coins, of which "
+                f"{format_amount(ordered.returned)} DOGE come to the present account"
+            )
+
+
 @command.command("abandon")
 @click.argument("payout", type=click.IntRange(1))
 @_yes
@@ -136,7 +175,8 @@ def abandon(payout: int, yes: bool) -> None:
 
 @command.command("watch-change")
 @click.argument("count", type=click.IntRange(1, 1_000_000))
-def watch_change(count: int) -> None:
+@click.option("--account", help="The fingerprint of a former account; else the present one's.")
+def watch_change(count: int, account: str | None) -> None:
     """Watch the first COUNT change addresses again, after the chain's tables were lost.
 
     Deposit addresses come back from the log; those that change was paid to, from the key alone.
@@ -144,7 +184,7 @@ def watch_change(count: int) -> None:
     before that are read again by `wallet watcher --from-height`.
     """
     with desk_of_payer() as (desk, _):
-        first, end = restoring.watch_change(desk, count)
+        first, end = restoring.watch_change(desk, count, account)
     if first == end:
         click.echo(f"all of the first {count:,} are watched already")
     else:

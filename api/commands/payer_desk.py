@@ -13,7 +13,8 @@ from db.payouts import opened
 from db.purse import CoinsTaken
 from processors.dogecoin.derivation import AccountKeyUnusable
 from processors.dogecoin.fees import FeesImpossible
-from processors.seed import RulesOfAnotherAccount, keychain_of
+from processors.dogecoin.keyring import AccountUnknown
+from processors.seed import RulesOfAnotherAccount, keyring_of
 from schemas.rejections import Malformed
 from schemas.settings import Settings
 from streams.node.client import Node, NodeFault, endpoint_of
@@ -25,6 +26,7 @@ from streams.secrets import SecretFault
 #: What keeps the payer from starting, or an order from being given; each text says what to do.
 _FAULTS = (
     AccountKeyUnusable,
+    AccountUnknown,
     FeesImpossible,
     RulesOfAnotherAccount,
     SchemaMismatchError,
@@ -43,9 +45,7 @@ def desk_of_payer() -> Iterator[tuple[Desk, int]]:
     settings.require("payer_database_url", "account_xpub")
     with explained(), closing(opened(settings.payer_database_url)) as connection:
         require_schema(connection)
-        desk = Desk(
-            connection=connection, limits=Limits.of(settings), keychain=keychain_of(settings)
-        )
+        desk = Desk(connection=connection, limits=Limits.of(settings), keyring=keyring_of(settings))
         yield desk, desk.limits.policy.rate_for(_estimate(settings))
 
 
@@ -72,7 +72,7 @@ def desk_and_node() -> Iterator[tuple[Desk, Node]]:
     ):
         require_schema(connection)
         yield (
-            Desk(connection=connection, limits=Limits.of(settings), keychain=keychain_of(settings)),
+            Desk(connection=connection, limits=Limits.of(settings), keyring=keyring_of(settings)),
             node,
         )
 

@@ -41,6 +41,7 @@ _Port = click.IntRange(1, 65535)
     show_default=True,
     help="Time between two blocks of the local chain; 0 mines by `wallet chain mine` alone.",
 )
+@click.option("--new-account", is_flag=True, help="Make one more account, to rotate to.")
 def command(
     detach: bool,
     api_port: int | None,
@@ -49,6 +50,7 @@ def command(
     node_port: int | None,
     aws_port: int | None,
     block_seconds: float,
+    new_account: bool,
 ) -> None:
     """Start the whole wallet on this machine, and wait until all of it is ready.
 
@@ -73,7 +75,10 @@ def command(
         aws=aws_port or 0,
     )
     with only_one(home):
-        _run(LocalWallet(home, settings, OnConsole(), asked, block_seconds), home)
+        wallet = LocalWallet(
+            home, settings, OnConsole(), asked, block_seconds, new_account=new_account
+        )
+        _run(wallet, home)
 
 
 def _run(wallet: LocalWallet, home: Path) -> None:

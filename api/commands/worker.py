@@ -7,6 +7,7 @@ import msgspec
 
 from db.engine import SchemaMismatchError
 from processors.dogecoin.derivation import AccountKeyUnusable
+from processors.dogecoin.keyring import AccountUnknown
 from processors.seed import RulesOfAnotherAccount
 from schemas.settings import Settings
 from streams import logs
@@ -29,5 +30,10 @@ def command(port: int | None) -> None:
     logs.configure("worker", settings.log_level)
     try:
         run_worker(settings, announce=click.echo)
-    except (AccountKeyUnusable, RulesOfAnotherAccount, SchemaMismatchError) as error:
+    except (
+        AccountKeyUnusable,
+        AccountUnknown,
+        RulesOfAnotherAccount,
+        SchemaMismatchError,
+    ) as error:
         raise click.ClickException(str(error)) from error

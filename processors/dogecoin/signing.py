@@ -6,9 +6,10 @@ coins as a fee: hence the sums and the cap. Everything that can be derived again
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NoReturn
 
-from processors.dogecoin.building import Purpose, Template, unsigned
+from processors.dogecoin.building import Purpose, Template, TemplateInput, unsigned
 from processors.dogecoin.checking import TemplateUnsound, check
 from processors.dogecoin.curve import sign_digest, verifies
 from processors.dogecoin.derivation import CHANGE_CHAIN, PrivateAccount
@@ -16,6 +17,9 @@ from processors.dogecoin.hashes import hash160
 from processors.dogecoin.hidden import CannotBeKept, Hidden
 from processors.dogecoin.scripts import p2pkh_script, script_of_address
 from processors.dogecoin.transactions import SIGHASH_ALL, Transaction
+
+#: The chain of an account, and an index on it.
+Path = tuple[int, int]
 
 
 class SignatureWrong(Exception):
@@ -26,46 +30,45 @@ class SignatureWrong(Exception):
 
 
 class AccountSigner:
-    """Signs for one account on one network. No repr, error or pickle of it shows a key."""
+    """Signs for our accounts on one network. No repr, error or pickle of it shows a key."""
 
-    __slots__ = ("_account", "_fee_max", "network")
+    __slots__ = ("_accounts", "_fee_max", "network")
 
-    def __init__(self, account_xprv: Hidden, network: str, *, fee_max: int) -> None:
+    def __init__(
+        self, account_xprv: Hidden, network: str, *, fee_max: int, others: Iterable[Hidden] = ()
+    ) -> None:
         """``account_xprv`` as dgpv, xprv, tgpv or tprv; ``fee_max`` koinu a transaction.
 
-        Raises ``PrivateKeyUnusable``.
+        ``others`` are further accounts' keys, as there are after a rotation. Raises
+        ``PrivateKeyUnusable``.
         """
         # First, since a traceback may show the signer before it is whole.
         self.network = network
         self._fee_max = fee_max
-        self._account = PrivateAccount(account_xprv, network)
+        self._accounts = tuple(PrivateAccount(key, network) for key in (account_xprv, *others))
 
     @property
-    def fingerprint(self) -> str:
-        """The account's name, as ``Keychain.fingerprint`` of its public key."""
-        return self._account.public.fingerprint
-
-    @property
-    def account_xpub(self) -> str:
-        """The account's public key, in the form of the private one."""
-        return self._account.account_xpub
+    def account_xpubs(self) -> tuple[str, ...]:
+        """The accounts' public keys, each in the form of its private one."""
+        return tuple(account.account_xpub for account in self._accounts)
 
     def sign(self, template: Template) -> Transaction:
         """The signed transaction; the same template gives the same bytes, always (RFC 6979).
 
         Raises ``TemplateUnsound`` unless the template's own sums hold, its fee is within the cap,
-        every input's address and every change address are this account's at the index that the
-        template names, and ``SignatureWrong`` if a signature does not verify.
+        every input's address and every change address are of one of its accounts at the index that
+        the template names, and ``SignatureWrong`` if a signature does not verify.
         """
         check(template, network=self.network, fee_max=self._fee_max)
-        self._derive_again(template)
+        self._derive_change_again(template)
+        owners = [self._owner(each.address, _path_of(each)) for each in template.inputs]
         transaction = unsigned(template)
         scripts = []
-        for index, spent in enumerate(template.inputs):
+        for index, (spent, owner) in enumerate(zip(template.inputs, owners, strict=True)):
             script = script_of_address(spent.address, self.network)
             digest = transaction.sighash(index, script)
-            public_key = self._account.public.public_key(spent.chain, spent.derivation_index)
-            signature = self._sign(spent.chain, spent.derivation_index, digest)
+            public_key = owner.public.public_key(*_path_of(spent))
+            signature = _sign(owner, _path_of(spent), digest)
             if p2pkh_script(hash160(public_key)) != script or not verifies(
                 public_key, signature, digest
             ):
@@ -79,20 +82,29 @@ class AccountSigner:
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise CannotBeKept("a signer is not pickled or copied")
 
-    def _sign(self, chain: int, index: int, digest: bytes) -> bytes:
-        # The child's key has no name here: a traceback that shows variables would show it.
-        return sign_digest(self._account.secret(chain, index), digest)
-
-    def _derive_again(self, template: Template) -> None:
-        for spent in template.inputs:
-            path = (spent.chain, spent.derivation_index)
-            if spent.address != self._account.public.address(*path):
-                raise TemplateUnsound(f"{spent.address} is not this account's address {path}.")
+    def _derive_change_again(self, template: Template) -> None:
         for each in template.outputs:
             if each.purpose is Purpose.CHANGE and each.derivation_index is not None:
-                path = (CHANGE_CHAIN, each.derivation_index)
-                if each.address != self._account.public.address(*path):
-                    raise TemplateUnsound(f"{each.address} is not this account's change {path}.")
+                self._owner(each.address, (CHANGE_CHAIN, each.derivation_index))
+
+    def _owner(self, address: str, path: Path) -> PrivateAccount:
+        """The account that has this address at its place; raises ``TemplateUnsound`` if none has.
+
+        The template does not say whose it is: who can derive it is who can sign for it.
+        """
+        for account in self._accounts:
+            if account.public.address(*path) == address:
+                return account
+        raise TemplateUnsound(f"{address} is no address of ours at {path}.")
+
+
+def _path_of(spent: TemplateInput) -> Path:
+    return spent.chain, spent.derivation_index
+
+
+def _sign(owner: PrivateAccount, path: Path, digest: bytes) -> bytes:
+    # The child's key has no name here: a traceback that shows variables would show it.
+    return sign_digest(owner.secret(*path), digest)
 
 
 def script_sig(signature: bytes, public_key: bytes) -> bytes:

@@ -14,10 +14,14 @@ from schemas.records import DepositAddress, Record, Rules
 def assign_address(request: Request, data: AssignAddress, books: Books) -> Decision:
     """Show the active address, or make the account's next one the active address.
 
+    An address of a former account gives way to one of the present account, asked or not: the
+    former's key may be in other hands.
+
     The records name the old address before the new one, since a user has one active at a time.
     """
     active = books.active_address(request.user_id)
-    if active is not None and not data.rotate:
+    present = active is not None and active.account_key == books.rules.account_key
+    if active is not None and present and not data.rotate:
         return _accept(request, active.address, books.rules, ())
     index, address = books.next_address()
     assigned = DepositAddress(

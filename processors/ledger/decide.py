@@ -46,6 +46,7 @@ from schemas.commands import (
     RequestWithdrawal,
     ResolveDispute,
     ReverseDeposit,
+    RotateAccount,
     SetRules,
     UnconfirmWithdrawal,
     UnfreezeWallet,
@@ -84,6 +85,7 @@ DECISIONS: Final[dict[type[msgspec.Struct], Callable[[Request, Any, Books], Deci
     Fund: house.fund,
     WithdrawRevenue: house.withdraw_revenue,
     SetRules: rules.set_rules,
+    RotateAccount: rules.rotate_account,
 }
 
 

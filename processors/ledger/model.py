@@ -72,7 +72,10 @@ class Books(Protocol):
         """The address that the user is shown."""
 
     def next_address(self) -> tuple[int, str]:
-        """Index and text of the next address of the account; taken once asked for."""
+        """Index and text of the next address of the rules' account; taken once asked for."""
+
+    def first_address(self, account_key: str) -> str:
+        """The address of index 0 of an account; fails for one that this worker does not know."""
 
     def network_fee(self, txid: str) -> NetworkFee | None:
         """A posted network fee by its transaction."""

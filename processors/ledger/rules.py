@@ -1,4 +1,4 @@
-"""The decision on the rules: fees, limits and confirmations that hold from here on."""
+"""Decisions on the rules: fees, limits, confirmations and the account that hold from here on."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import msgspec
 
 from processors.ledger.model import Acceptance, Books, Decision, Notice, Refusal, Request
 from schemas.amounts import KOINU_MAX
-from schemas.commands import SetRules
-from schemas.events import EventType, RulesResult
+from schemas.commands import RotateAccount, SetRules
+from schemas.events import AccountResult, EventType, RulesResult
 from schemas.records import Tier
 from schemas.rejections import Rejection
 
 
 def set_rules(request: Request, data: SetRules, books: Books) -> Decision:
-    """The next version of the rules; network and account stay those of the settings."""
+    """The next version of the rules; network and account stay as they are."""
     fault = fault_of(data)
     if fault is not None:
         return Refusal(Rejection.RULES_INVALID, fault)
@@ -33,6 +33,24 @@ def set_rules(request: Request, data: SetRules, books: Books) -> Decision:
     )
     result = RulesResult(version=rules.version)
     notice = Notice(request.user_id, EventType.RULES_CHANGED, result)
+    return Acceptance((notice,), records=(rules,))
+
+
+def rotate_account(request: Request, data: RotateAccount, books: Books) -> Decision:
+    """Rules of the next version, whose new addresses are another account's.
+
+    Going back to a former account is no other rotation: its indices go on where they were.
+    """
+    if data.account_key == books.rules.account_key:
+        return Refusal(Rejection.ACCOUNT_IN_FORCE)
+    first_address = books.first_address(data.account_key)
+    rules = msgspec.structs.replace(
+        books.rules, version=books.rules.version + 1, account_key=data.account_key
+    )
+    result = AccountResult(
+        version=rules.version, account_key=rules.account_key, first_address=first_address
+    )
+    notice = Notice(request.user_id, EventType.ACCOUNT_ROTATED, result)
     return Acceptance((notice,), records=(rules,))
 
 

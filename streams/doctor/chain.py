@@ -6,14 +6,15 @@ that was put in its place.
 
 from __future__ import annotations
 
-from db.audit import FIRST_MAX, Digested, Snapshot, StoredSlice
+from db.audit import FIRST_MAX, Digested, KeyPlace, Snapshot, StoredSlice
 from db.batches import CHAIN_START, chained
-from processors.dogecoin.derivation import CHANGE_CHAIN, Keychain
+from processors.dogecoin.derivation import CHANGE_CHAIN
+from processors.dogecoin.keyring import Keyring
 from schemas.addresses import decode_address
 from streams.doctor.report import Progress, Tally
 
 CHAIN_SAYS = "stored rows give each slice's digest, and the digests each partition's chain"
-ADDRESSES_SAYS = "every address, for deposits or change, is the account's own at its index"
+ADDRESSES_SAYS = "every address, for deposits or change, is its account's own at its index"
 _TELL_EVERY = 500
 
 
@@ -67,29 +68,40 @@ def name_of(part: StoredSlice) -> str:
     )
 
 
-def check_addresses(snapshot: Snapshot, keychain: Keychain, progress: Progress) -> Tally:
+def check_addresses(snapshot: Snapshot, keyring: Keyring, progress: Progress) -> Tally:
     """Derive each address again: one that was put in another's place would take its deposits, or
     our change."""
     tally = Tally("derivation", FIRST_MAX)
-    for chain, index, address in snapshot.addresses(keychain.fingerprint):
-        tally.subjects += 1
-        if tally.subjects % _TELL_EVERY == 0:
-            progress("derivation", tally.subjects, 0)
-        expected = keychain.address(chain, index)
-        if address != expected:
-            tally.find(address, f"the account's address {index} is {expected}")
+    for place, address in snapshot.addresses():
+        _count(tally, progress)
+        _check_derived(tally, keyring, place, address)
     for script in snapshot.watched():
-        tally.subjects += 1
-        if tally.subjects % _TELL_EVERY == 0:
-            progress("derivation", tally.subjects, 0)
+        _count(tally, progress)
         payload = decode_address(script.address)
         if payload is None or payload[1:] != script.public_key_hash:
             tally.find(
                 script.address, f"the script watched for it is of {script.public_key_hash.hex()}"
             )
-        if script.chain == CHANGE_CHAIN and script.account_key == keychain.fingerprint:
-            expected = keychain.address(CHANGE_CHAIN, script.derivation_index)
-            if script.address != expected:
-                place = script.derivation_index
-                tally.find(script.address, f"the account's change {place} is {expected}")
+        # A deposit address is derived above, and another check knows that the two are the same.
+        if script.place.chain == CHANGE_CHAIN:
+            _check_derived(tally, keyring, script.place, script.address)
     return tally
+
+
+def _count(tally: Tally, progress: Progress) -> None:
+    tally.subjects += 1
+    if tally.subjects % _TELL_EVERY == 0:
+        progress("derivation", tally.subjects, 0)
+
+
+def _check_derived(tally: Tally, keyring: Keyring, place: KeyPlace, address: str) -> None:
+    if place.account_key not in keyring:
+        tally.find(
+            address,
+            f"it is of account {place.account_key}, whose public key WALLET_ACCOUNT_XPUB lacks",
+        )
+        return
+    expected = keyring.of(place.account_key).address(place.chain, place.derivation_index)
+    if address != expected:
+        what = "change" if place.chain == CHANGE_CHAIN else "address"
+        tally.find(address, f"the account's {what} {place.derivation_index} is {expected}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from db import audit_chain
 from db.audit import CHECKS, Snapshot, snapshot
 from db.audit_books import Check
-from processors.dogecoin.derivation import Keychain
+from processors.seed import keyring_of
 from schemas.settings import Settings, SettingsError
 from streams.doctor import chain, log, onchain
 from streams.doctor.log import Log
@@ -92,9 +92,7 @@ def _examined(
         "derivation",
         chain.ADDRESSES_SAYS,
         ("deposit_addresses", "watched_scripts"),
-        lambda: chain.check_addresses(
-            books, Keychain(settings.account_xpub, settings.network), progress
-        ),
+        lambda: chain.check_addresses(books, keyring_of(settings), progress),
         slow=True,
         left_out=None if settings.account_xpub else "WALLET_ACCOUNT_XPUB is not set",
     )

@@ -30,9 +30,9 @@ def available() -> bool:
     return find_spec("moto") is not None and find_spec("flask") is not None
 
 
-def secret_name(network: str) -> str:
-    """Where the local account's private key is put."""
-    return f"wallet/{network}/account"
+def secret_name(network: str, number: int = 1) -> str:
+    """Where the private key of the local account of this number is put."""
+    return f"wallet/{network}/account" + ("" if number == 1 else f"-{number}")
 
 
 class EmbeddedAws(EmbeddedServer):
@@ -53,12 +53,23 @@ class EmbeddedAws(EmbeddedServer):
         """What WALLET_AWS_ENDPOINT_URL is set to."""
         return f"http://{LOOPBACK}:{self.port}"
 
+    @property
+    def secrets(self) -> str:
+        """What WALLET_ACCOUNT_SECRET is set to: a secret for each account of this home."""
+        count = len(keys.accounts(self._home, self._network)) if self._has_accounts else 1
+        return ",".join(secret_name(self._network, number) for number in range(1, count + 1))
+
+    @property
+    def _has_accounts(self) -> bool:
+        # A given xpub's key is elsewhere, and none is made for it.
+        return (self._home / "keys" / f"{self._network}.json").exists()
+
     def environment(self) -> dict[str, str]:
         """What a process is started with, so that it finds the emulator and its secret."""
         return {
             "WALLET_AWS_ENDPOINT_URL": self.address,
             "WALLET_AWS_REGION": REGION,
-            "WALLET_ACCOUNT_SECRET": secret_name(self._network),
+            "WALLET_ACCOUNT_SECRET": self.secrets,
             "AWS_ACCESS_KEY_ID": CREDENTIALS[0],
             "AWS_SECRET_ACCESS_KEY": CREDENTIALS[1],
         }
@@ -80,18 +91,18 @@ class EmbeddedAws(EmbeddedServer):
         self._fill()
 
     def _fill(self) -> None:
-        """Put the local account's key there, if there is one: a given xpub's key is elsewhere."""
-        if not (self._home / "keys" / f"{self._network}.json").exists():
+        """Put the local accounts' keys there, if there are any."""
+        if not self._has_accounts:
             return
         # Here, since the libraries take a second to load.
         from processors.dogecoin.hidden import Hidden
         from streams.secrets import Secrets
 
-        account = keys.account(self._home, self._network)
-        settings = Settings(
-            network=self._network,
-            account_secret=secret_name(self._network),
-            aws_endpoint_url=self.address,
-            aws_region=REGION,
-        )
-        Secrets(settings, credentials=CREDENTIALS).store(Hidden(account.account_xprv))
+        for number, account in enumerate(keys.accounts(self._home, self._network), 1):
+            settings = Settings(
+                network=self._network,
+                account_secret=secret_name(self._network, number),
+                aws_endpoint_url=self.address,
+                aws_region=REGION,
+            )
+            Secrets(settings, credentials=CREDENTIALS).store(Hidden(account.account_xprv))

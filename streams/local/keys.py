@@ -111,8 +111,27 @@ def account(home: Path, network: str) -> Account:
             "mainnet takes real coins: set WALLET_ACCOUNT_XPUB to the key of an account whose "
             "private key is kept elsewhere"
         )
-    path = home / "keys" / f"{network}.json"
+    path = _path_of(home, network, 1)
     return _kept(path, Account) or _keep(path, Account.make(network))
+
+
+def accounts(home: Path, network: str) -> list[Account]:
+    """All accounts of this ``home`` on a test network, in the order in which they were made."""
+    found = [account(home, network)]
+    while (later := _kept(_path_of(home, network, len(found) + 1), Account)) is not None:
+        found.append(later)
+    return found
+
+
+def add_account(home: Path, network: str) -> Account:
+    """Another account for this ``home``, to rotate to; for the same user to try it with."""
+    known = accounts(home, network)
+    made = msgspec.structs.replace(Account.make(network), user_id=known[0].user_id)
+    return _keep(_path_of(home, network, len(known) + 1), made)
+
+
+def _path_of(home: Path, network: str, number: int) -> Path:
+    return home / "keys" / (f"{network}.json" if number == 1 else f"{network}-{number}.json")
 
 
 def ports(home: Path, asked: Ports = _ANY) -> Ports:

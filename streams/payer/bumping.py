@@ -138,7 +138,7 @@ def _put(
 ) -> None:
     """Store the version, and reserve the coins that joined."""
     ours = template.change
-    if ours is not None and ours.derivation_index == change.derivation_index:
+    if ours is not None and ours.address == change.address:
         office.use_change(cursor, change)
     had = {outpoint for each in matter.tries for outpoint in each.inputs}
     joined = sorted(template.outpoints - had)

@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 
 from db import payouts as store
 from db.engine import Cursor
-from db.purse import Purse, is_watched, owed, spendable, spendable_total
+from db.payouts import Tip
+from db.purse import Purse, is_watched, owed, spendable, spendable_count, spendable_total
 from processors.dogecoin.building import Change, Template, build, join, to_cold
 from processors.dogecoin.selection import CannotPay, Coin, FeeTooHigh, NotEnough, TooLarge
 from schemas.addresses import check_address
@@ -61,6 +62,47 @@ def consolidate(
         return join(coins, change, network=limits.network, rate=rate, policy=limits.policy)
 
     return _order(desk, PayoutKind.CONSOLIDATION, plan, rate, dry_run=dry_run)
+
+
+def gather(
+    desk: Desk, *, rate: int, inputs_max: int = INPUTS_MAX, dry_run: bool
+) -> Forecast | None:
+    """Bring coins of former accounts to the present one, the largest first.
+
+    None if there is none that is worth its fee. Whatever the fee: coins whose key may be in other
+    hands do not wait for a better one. Raises ``NotOrdered``.
+    """
+
+    def plan(cursor: Cursor, purse: Purse, change: Change) -> Template:
+        coins = [Coin(*row) for row in spendable(cursor, _former(desk, cursor, purse), inputs_max)]
+        limits = desk.limits
+        return join(coins, change, network=limits.network, rate=rate, policy=limits.policy)
+
+    try:
+        return _order(desk, PayoutKind.CONSOLIDATION, plan, rate, dry_run=dry_run)
+    except NotOrdered as fault:
+        if isinstance(fault.__cause__, NotEnough):
+            return None
+        raise
+
+
+class Heap(NamedTuple):
+    """Coins, and what they are together."""
+
+    coins: int
+    amount: int
+
+
+def former_coins(desk: Desk) -> Heap:
+    """What can be spent now, and came to an address of a former account. Raises ``NotOrdered``."""
+    with desk.work("look for coins of former accounts") as cursor:
+        purse = _former(desk, cursor, desk.purse(_tip(cursor)))
+        return Heap(spendable_count(cursor, purse), spendable_total(cursor, purse))
+
+
+def _former(desk: Desk, cursor: Cursor, purse: Purse) -> Purse:
+    present = desk.present(cursor).fingerprint
+    return purse._replace(account_keys=tuple(k for k in purse.account_keys if k != present))
 
 
 def sweep(desk: Desk, *, address: str, keep: int, rate: int, dry_run: bool) -> Forecast:
@@ -133,6 +175,16 @@ def _as_much_as_fits(
     raise NotOrdered(str(fault))
 
 
+def _tip(cursor: Cursor) -> Tip:
+    tip = usable_tip(cursor)
+    if tip is None:
+        raise NotOrdered(
+            f"the watcher is halted or more than {BEHIND_MAX} blocks behind: coins cannot "
+            "be chosen by what it knows"
+        )
+    return tip
+
+
 def _order(
     desk: Desk,
     kind: PayoutKind,
@@ -144,13 +196,7 @@ def _order(
 ) -> Forecast:
     try:
         with desk.work("order") as cursor:
-            tip = usable_tip(cursor)
-            if tip is None:
-                raise NotOrdered(
-                    f"the watcher is halted or more than {BEHIND_MAX} blocks behind: coins cannot "
-                    "be chosen by what it knows"
-                )
-            purse = desk.purse(tip)
+            purse = desk.purse(_tip(cursor))
             change = desk.next_change(cursor)
             template = plan(cursor, purse, change)
             payout_id = None

@@ -11,9 +11,11 @@ from typing import Final
 from db.engine import Connection, Cursor
 from db.payouts import Tip, read_tip
 from db.purse import Purse, lock_change_index, use_change_index, watch_change
+from db.rules import read_rules
 from processors.dogecoin.building import Change
 from processors.dogecoin.derivation import CHANGE_CHAIN, Keychain
 from processors.dogecoin.fees import FeePolicy
+from processors.dogecoin.keyring import Keyring
 from processors.dogecoin.networks import CHAINS
 from schemas.addresses import decode_address
 from schemas.settings import Settings
@@ -79,7 +81,8 @@ class Desk:
 
     connection: Connection
     limits: Limits
-    keychain: Keychain
+    #: Whose coins are spent; the rules name the account that change goes to.
+    keyring: Keyring
     step: Step = lambda name: None
 
     @contextmanager
@@ -96,20 +99,20 @@ class Desk:
     def purse(self, tip: Tip) -> Purse:
         """Our coins as of a tip."""
         maturity = CHAINS[self.limits.network].coinbase_maturity
-        return Purse(self.keychain.fingerprint, tip.height, maturity)
+        return Purse(self.keyring.fingerprints, tip.height, maturity)
+
+    def present(self, cursor: Cursor) -> Keychain:
+        """The account that change goes to; raises ``AccountUnknown`` if it is none of ours here."""
+        return self.keyring.of(read_rules(cursor).account_key)
 
     def next_change(self, cursor: Cursor) -> Change:
         """An address of ours that nothing was paid to; nobody else gets it meanwhile."""
-        index = lock_change_index(cursor, self.keychain.fingerprint)
-        return Change(self.keychain.address(CHANGE_CHAIN, index), index)
+        keychain = self.present(cursor)
+        return change_at(keychain, lock_change_index(cursor, keychain.fingerprint))
 
     def use_change(self, cursor: Cursor, change: Change) -> None:
         """It will be paid to: watched from here on, before anything can."""
-        account_key, (address, index) = self.keychain.fingerprint, change
-        use_change_index(cursor, account_key, index)
-        payload = decode_address(address)
-        assert payload is not None
-        watch_change(cursor, payload[1:], address, account_key, index)
+        use_change_of(cursor, self.present(cursor).fingerprint, change)
 
 
 @dataclass(kw_only=True)
@@ -122,7 +125,6 @@ class Office(Desk):
     #: What the node's last answer had wrong with it, None if nothing.
     node_fault: str | None = None
     alarms: Standing = field(init=False)
-    _refill: str | None = None
 
     def rate(self) -> int:
         """Koinu for 1,000 bytes, by the node's estimate where it has one."""
@@ -138,13 +140,11 @@ class Office(Desk):
 
     def refill_address(self) -> str:
         """An address of ours that coins may be sent to and that is no user's: change of index 0."""
-        if self._refill is None:
-            with self.work("refill address") as cursor:
-                first = Change(self.keychain.address(CHANGE_CHAIN, 0), 0)
-                if self.next_change(cursor).derivation_index == 0:
-                    self.use_change(cursor, first)
-            self._refill = first.address
-        return self._refill
+        with self.work("refill address") as cursor:
+            first = change_at(self.present(cursor), 0)
+            if self.next_change(cursor).derivation_index == 0:
+                self.use_change(cursor, first)
+        return first.address
 
     def __post_init__(self) -> None:
         self.alarms = Standing(self.bell)
@@ -156,6 +156,19 @@ class Office(Desk):
     def silence(self, kind: str, subject: str) -> None:
         """What was wrong is right: tell of it at once if it comes again."""
         self.alarms.silence(kind, subject)
+
+
+def change_at(keychain: Keychain, index: int) -> Change:
+    """An account's change address at an index."""
+    return Change(keychain.address(CHANGE_CHAIN, index), index)
+
+
+def use_change_of(cursor: Cursor, account_key: str, change: Change) -> None:
+    """Watch the change address that an account's counter is at, and count on."""
+    use_change_index(cursor, account_key, change.derivation_index)
+    payload = decode_address(change.address)
+    assert payload is not None
+    watch_change(cursor, payload[1:], change.address, account_key, change.derivation_index)
 
 
 def blindness(tip: Tip | None) -> str | None:

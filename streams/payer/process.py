@@ -21,9 +21,9 @@ from db.failures import RIVALRY
 from db.payouts import opened, take_lock
 from db.purse import CoinsTaken
 from db.rules import read_rules
-from processors.dogecoin.derivation import Keychain
+from processors.dogecoin.keyring import Keyring
 from processors.dogecoin.signing import AccountSigner
-from processors.seed import keychain_of, require_same_account
+from processors.seed import keyring_of, require_known_account
 from schemas.settings import Settings
 from streams.alarms import Alarms
 from streams.heart import Heart
@@ -108,13 +108,13 @@ class Till:
     def __init__(
         self,
         settings: Settings,
-        keychain: Keychain,
+        keyring: Keyring,
         signer: ports.Signer,
         *,
         step: Step = lambda name: None,
     ) -> None:
         self._settings = settings
-        self._keychain = keychain
+        self._keyring = keyring
         self._signer = signer
         self._step = step
         self._limits = Limits.of(settings)
@@ -202,7 +202,7 @@ class Till:
         office = Office(
             connection=connection,
             limits=self._limits,
-            keychain=self._keychain,
+            keyring=self._keyring,
             signer=self._signer,
             node=self._timed,
             bell=self._alarms,
@@ -227,17 +227,17 @@ def run_payer(
     """Pay until SIGTERM or SIGINT; the step in hand is finished.
 
     Raises ``SettingsError``, ``SecretFault``, ``RulesOfAnotherAccount`` or ``SchemaMismatchError``
-    where the payer must not start. ``step`` is called at each named step, for tests that kill it
-    there.
+    where the payer must not start, and ``AccountUnknown`` where it must not go on. ``step`` is
+    called at each named step, for tests that kill it there.
     """
     forbid_dumps()
     settings.require("payer_database_url", "kafka", "node_url", "account_xpub")
-    keychain = keychain_of(settings)
+    keyring = keyring_of(settings)
     with (
         connect(settings.payer_database_url, application_name="wallet-payer") as connection,
         connection.cursor() as cursor,
     ):
         require_schema(connection)
-        require_same_account(read_rules(cursor), keychain, settings.network)
-    till = Till(settings, keychain, read_signer(settings), step=step)
+        require_known_account(read_rules(cursor), keyring, settings.network)
+    till = Till(settings, keyring, read_signer(settings), step=step)
     run_with_probe(till, "payer", settings.payer_host, settings.payer_port, announce)

@@ -17,10 +17,9 @@ from db import rebuilding
 from db.batches import REBUILDER
 from db.rebuilding import Connection
 from processors.apply import Applier, Claim
-from processors.dogecoin.derivation import EXTERNAL_CHAIN, Keychain
 from processors.incoming import Record, Undecidable
 from processors.ledger.decide import LOGIC_VERSION
-from processors.seed import require_same_account
+from processors.seed import keyring_of, require_known_account
 from schemas.publications import Manifest
 from schemas.records import Rules
 from schemas.settings import Settings
@@ -83,7 +82,7 @@ class Rebuild:
         self._connection = connection
         self._progress = progress
         self._names = {int(code): topic_name(settings, code) for code in CommandTopic}
-        self._keychain = Keychain(settings.account_xpub, settings.network)
+        self._keyring = keyring_of(settings)
         self._reader = Reader(settings)
         self._manifests = Manifests(settings)
         self._replay = LogReplay(settings)
@@ -92,7 +91,7 @@ class Rebuild:
         self._applier = Applier(
             connection,
             owner=REBUILDER,
-            derive=lambda index: self._keychain.address(EXTERNAL_CHAIN, index),
+            derive=self._keyring.deposit_address,
             step=self._step,
         )
 
@@ -181,7 +180,7 @@ class Rebuild:
                     "The target's version 1 of the rules is not the log's, and rules are never "
                     "changed: give a database that `wallet rebuild --migrate` makes itself."
                 )
-            require_same_account(rules, self._keychain, self._settings.network)
+            require_known_account(rules, self._keyring, self._settings.network)
         facts = Admin(self._settings).topics(list(self._names.values()))
         for place in self._manifests.places():
             if place in self._claims:

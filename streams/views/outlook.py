@@ -14,7 +14,7 @@ from db.chain import tip
 from db.engine import connect
 from db.purse import Purse, free_koinu
 from processors.dogecoin.networks import CHAINS
-from processors.seed import keychain_of
+from processors.seed import keyring_of
 from schemas.settings import Settings
 from schemas.topics import EVENTS, CommandTopic, topic_name
 from streams.kafka.lag import Backlog, LagView
@@ -93,7 +93,7 @@ class Outlook:
         """None where it is not watched, or no block was followed yet."""
         if not watches_hot_wallet(self._settings):
             return None
-        keychain = keychain_of(self._settings)
+        keyring = keyring_of(self._settings)
         maturity = CHAINS[self._settings.network].coinbase_maturity
         with connect(
             self._settings.api_database_url,
@@ -104,7 +104,7 @@ class Outlook:
             found = tip(cursor)
             if found is None:
                 return None
-            return free_koinu(cursor, Purse(keychain.fingerprint, found[0], maturity))
+            return free_koinu(cursor, Purse(keyring.fingerprints, found[0], maturity))
 
 
 def watches_hot_wallet(settings: Settings) -> bool:

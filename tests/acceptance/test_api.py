@@ -37,7 +37,7 @@ from api.cli import group
 from db.engine import connect
 from db.rules import seed_rules
 from processors.dogecoin.derivation import account_keys
-from processors.seed import first_rules, keychain_of
+from processors.seed import first_rules, keyring_of
 from schemas.settings import PREFIX, Settings
 from streams.kafka.admin import create_topics
 from streams.local.process import free_port
@@ -116,7 +116,7 @@ def ours(settings: Settings) -> Settings:
         settings, account_xpub=XPUB, api_port=free_port(), worker_port=free_port(), partitions=2
     )
     with connect(ours.database_url, application_name="test-owner") as owner:
-        seed_rules(owner, first_rules(ours, keychain_of(ours)))
+        seed_rules(owner, first_rules(ours, keyring_of(ours)))
     create_topics(ours)
     return ours
 

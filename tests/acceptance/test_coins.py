@@ -19,7 +19,7 @@ from api.auth import INTERNAL, mint
 from api.routes import PREFIX
 from db.engine import connect
 from db.rules import seed_rules
-from processors.seed import first_rules, keychain_of
+from processors.seed import first_rules, keyring_of
 from schemas.amounts import parse_amount
 from schemas.settings import Settings
 from schemas.topics import EVENTS
@@ -134,7 +134,7 @@ def shop(
         **{f"{name}_port": free_port() for name in ("api", "worker", "watcher", "payer")},
     )
     with connect(ours.database_url, application_name="test") as owner:
-        seed_rules(owner, first_rules(ours, keychain_of(ours)))
+        seed_rules(owner, first_rules(ours, keyring_of(ours)))
     create_topics(ours)
     # Coins that can be spent, so that paying mines no blocks by itself.
     any_node.mine(any_node.maturity + 20)

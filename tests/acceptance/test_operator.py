@@ -28,7 +28,7 @@ from tests.support.eventually import eventually
 from tests.support.line import Line, settings_on
 from tests.support.played import seed
 from tests.support.running import environment_of, prepared, worker_on
-from tests.support.story import ANN, BOB, CAT, txid
+from tests.support.story import ANN, BOB, CAT, KEYRING, txid
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -289,3 +289,22 @@ def test_a_wallet_of_another_release_is_refused_in_one_line(databases: Databases
         assert result.exit_code == 1, (arguments, result.exception)
         assert "wallet migrate" in result.output
     databases.drop(bare.name)
+
+
+def test_the_account_is_rotated_after_both_were_shown_and_back(line: Line) -> None:
+    first, second = KEYRING
+    refused = line.run("operator", "rotate-account", second.fingerprint, text="n\n")
+    assert refused.exit_code == 1
+    for keychain in (first, second):
+        assert keychain.fingerprint in refused.output
+        assert keychain.address(0, 0) in refused.output
+    answer = line.answer("rotate-account", second.fingerprint)
+    assert answer["document"]["result"]["first_address"] == second.address(0, 0)
+    same = line.must("operator", "rotate-account", second.fingerprint, "--yes", code=1)
+    assert "already" in same
+    unknown = line.must("operator", "rotate-account", "0" * 16, "--yes", code=1)
+    assert "WALLET_ACCOUNT_XPUB names" in unknown
+    line.answer("rotate-account", first.fingerprint)
+    data = json.dumps({"account_key": first.fingerprint})
+    again = line.answer("send", "rotate_account", "--data", data, code=1)
+    assert again["code"] == "account_in_force"

@@ -22,6 +22,7 @@ from db.plain import use_plain_values
 from db.rules import seed_rules
 from processors.apply import Applier, Claim
 from processors.dogecoin.derivation import Keychain, account_keys
+from processors.dogecoin.keyring import Keyring
 from processors.incoming import Record
 from schemas.amounts import Koinu, parse_amount
 from schemas.commands import TOPIC_OF, CommandType, Data, ProcessDeposit
@@ -36,14 +37,20 @@ from tests.conftest import Database
 PREFIX: Final = "/api/v1/wallet"
 SECRET: Final = "a secret of the tests, long enough for HS256"
 PARTITIONS: Final = 2
-KEYCHAIN: Final = Keychain(account_keys(bytes(range(64)), "regtest")[1], "regtest")
+#: The account of the rules, and another one to rotate to.
+KEYRING: Final = Keyring(
+    ",".join(
+        account_keys(seed, "regtest")[1] for seed in (bytes(range(64)), bytes(range(64, 128)))
+    ),
+    "regtest",
+)
 #: Addresses of somebody else on the same network, to pay to.
 ELSEWHERE: Final = Keychain(account_keys(bytes(64), "regtest")[1], "regtest").address(0, 0)
 
 RULES: Final = Rules(
     version=1,
     network="regtest",
-    account_key=KEYCHAIN.fingerprint,
+    account_key=KEYRING.first.fingerprint,
     escrow_fee_basis_points=250,
     withdrawal_fee=parse_amount("1"),
     withdrawal_minimum=parse_amount("10"),
@@ -82,9 +89,7 @@ class LocalLog:
         connection = connect(database.worker_url, application_name="test-worker", autocommit=True)
         use_plain_values(connection)
         self._connection = connection
-        self._applier = Applier(
-            connection, owner="test", derive=lambda index: KEYCHAIN.address(0, index)
-        )
+        self._applier = Applier(connection, owner="test", derive=KEYRING.deposit_address)
         self._claims = self._take_over()
         self._ends: dict[tuple[int, int], int] = defaultdict(int)
         self._thread = ThreadPoolExecutor(1)

@@ -116,6 +116,28 @@ def test_a_stored_key_is_checked(env: dict[str, str]) -> None:
         assert XPRV[4:40] not in told.output
 
 
+def test_where_several_secrets_are_named_each_is_stored_by_its_name(env: dict[str, str]) -> None:
+    two = f"{env['WALLET_ACCOUNT_SECRET']}-2"
+    env = env | {
+        "WALLET_ACCOUNT_XPUB": f"{XPUB},{OTHER_XPUB}",
+        "WALLET_ACCOUNT_SECRET": f"{env['WALLET_ACCOUNT_SECRET']},{two}",
+    }
+    unsaid = wallet("store", typed=f"{XPRV}\n", **env)
+    assert unsaid.exit_code == 2
+    assert "say by --name" in unsaid.stderr
+    unknown = wallet("store", "--name", "elsewhere", typed=f"{XPRV}\n", **env)
+    assert unknown.exit_code == 2
+    assert "does not name elsewhere" in unknown.stderr
+    first = env["WALLET_ACCOUNT_SECRET"].partition(",")[0]
+    assert wallet("store", "--name", first, typed=f"{XPRV}\n", **env).exit_code == 0
+    lacking = wallet("check", **env)
+    assert "there is no secret" in lacking.stderr
+    assert wallet("store", "--name", two, typed=f"{OTHER_XPRV}\n", **env).exit_code == 0
+    checked = wallet("check", **env)
+    assert checked.exit_code == 0, checked.output
+    assert checked.stdout.count("is the key of account") == 2
+
+
 def test_the_key_of_another_account_is_neither_stored_nor_passed(env: dict[str, str]) -> None:
     told = wallet("store", typed=f"{OTHER_XPRV}\n", **env)
     assert told.exit_code == 1

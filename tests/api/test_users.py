@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.commands import CommandType, FreezeWallet, ReverseDeposit
-from tests.api.harness import ELSEWHERE, KEYCHAIN, Marketplace
+from schemas.commands import CommandType, FreezeWallet, ReverseDeposit, RotateAccount
+from schemas.ledger import HOUSE
+from tests.api.harness import ELSEWHERE, KEYRING, Marketplace
 
 
 async def test_a_balance_makes_the_wallet_once(market: Marketplace, alice: str) -> None:
@@ -35,7 +36,7 @@ async def test_an_address_is_made_once_and_derived_from_the_account(
     first = await market.get("/deposit-address/", market.user(alice))
     assert first.status == 200
     assert await first.json() == {
-        "address": KEYCHAIN.address(0, 0),
+        "address": KEYRING.first.address(0, 0),
         "network": "regtest",
         "minimum": "1.00000000",
         "confirmations": 20,
@@ -43,7 +44,28 @@ async def test_an_address_is_made_once_and_derived_from_the_account(
     again = await market.get("/deposit-address", market.user(alice))
     assert await again.json() == await first.json()
     other = await market.get("/deposit-address", market.user(bob))
-    assert (await other.json())["address"] == KEYCHAIN.address(0, 1)
+    assert (await other.json())["address"] == KEYRING.first.address(0, 1)
+
+
+async def test_after_a_rotation_each_user_is_shown_an_address_of_the_new_account(
+    market: Marketplace, alice: str
+) -> None:
+    async def shown() -> str:
+        answer = await market.get("/deposit-address", market.user(alice))
+        assert answer.status == 200
+        return str((await answer.json())["address"])
+
+    async def rotate(account_key: str, key: str) -> None:
+        data = RotateAccount(account_key=account_key)
+        await market.log.command(CommandType.ROTATE_ACCOUNT, HOUSE, data, key)
+
+    one, two = KEYRING
+    assert await shown() == one.address(0, 0)
+    await rotate(two.fingerprint, "there")
+    assert await shown() == two.address(0, 0)
+    assert await shown() == two.address(0, 0)
+    await rotate(one.fingerprint, "and back")
+    assert await shown() == one.address(0, 1)
 
 
 async def test_a_withdrawal_holds_amount_and_fee_and_can_be_cancelled(
@@ -100,7 +122,7 @@ async def test_a_withdrawal_is_its_users_alone(market: Marketplace, alice: str, 
             422,
             "address_wrong_network",
         ),
-        ({"amount": "20", "address": KEYCHAIN.address(0, 0)}, 422, "address_own"),
+        ({"amount": "20", "address": KEYRING.first.address(0, 0)}, 422, "address_own"),
         ({"amount": 20, "address": ELSEWHERE}, 400, "amount_not_text"),
         ({"amount": "0", "address": ELSEWHERE}, 400, "amount_zero"),
         ({"amount": "1e3", "address": ELSEWHERE}, 400, "amount_malformed"),

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from processors.dogecoin.derivation import Keychain, account_keys
+from processors.dogecoin.derivation import account_keys
+from processors.dogecoin.keyring import Keyring
 from processors.seed import first_rules
 from schemas.records import Tier
 from schemas.settings import Settings, SettingsError
 
-KEYCHAIN = Keychain(account_keys(bytes(64), "regtest")[1], "regtest")
+KEYRING = Keyring(account_keys(bytes(64), "regtest")[1], "regtest")
 
 
 @pytest.mark.parametrize(
@@ -37,10 +38,10 @@ def test_settings_that_contradict_themselves_are_refused_before_they_are_rules(
     settings: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(SettingsError, match=why):
-        first_rules(Settings(**settings), KEYCHAIN)
+        first_rules(Settings(**settings), KEYRING)
 
 
 def test_settings_that_hold_together_are_version_1() -> None:
-    rules = first_rules(Settings(rules_confirmations="20,40@100000"), KEYCHAIN)
+    rules = first_rules(Settings(rules_confirmations="20,40@100000"), KEYRING)
     assert rules.version == 1
     assert rules.confirmations == (Tier(0, 20), Tier(100_000 * 10**8, 40))

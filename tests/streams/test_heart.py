@@ -14,8 +14,9 @@ from typing import Final
 import msgspec
 import pytest
 
-from processors.dogecoin.derivation import Keychain, account_keys
+from processors.dogecoin.derivation import account_keys
 from processors.dogecoin.hidden import Hidden
+from processors.dogecoin.keyring import Keyring
 from processors.dogecoin.signing import AccountSigner
 from schemas.settings import Settings
 from streams.bridge.bridge import Bridge
@@ -36,7 +37,7 @@ def stopped_long_ago(heart: Heart) -> None:
 
 def till(settings: Settings) -> Till:
     signer = AccountSigner(Hidden(_XPRV), "regtest", fee_max=10**8)
-    return Till(settings, Keychain(_XPUB, "regtest"), signer)
+    return Till(settings, Keyring(_XPUB, "regtest"), signer)
 
 
 PROCESSES: Final[dict[str, Callable[[Settings], Process]]] = {

@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import botocore.client
+import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
@@ -20,6 +21,7 @@ from schemas.settings import Settings, SettingsError
 from streams.local.aws import CREDENTIALS, REGION, EmbeddedAws
 from streams.local.process import free_port
 from streams.secrets import (
+    KeyOfAccountMissing,
     SecretDenied,
     SecretFault,
     SecretMissing,
@@ -81,20 +83,50 @@ def document(**fields: Any) -> str:
 
 def test_what_is_stored_is_read_and_signs(settings: Settings) -> None:
     assert Secrets(settings).store(Hidden(XPRV))
-    key = Secrets(settings).read()
+    (key,) = Secrets(settings).read()
     assert key.xprv.reveal() == XPRV
     assert key.xpub == XPUB
     assert key.version
     assert XPRV[4:40] not in repr(key)
-    assert account_signer(settings).fingerprint == Keychain(XPUB, "regtest").fingerprint
+    assert account_signer(settings).account_xpubs == (XPUB,)
+
+
+def of_two(settings: Settings, *stored: tuple[str, str]) -> Settings:
+    """Settings of two accounts, whose secrets hold the keys that are given by their suffix."""
+    for suffix, xprv in stored:
+        name = f"{settings.account_secret}{suffix}"
+        Secrets(msgspec.structs.replace(settings, account_secret=name)).store(Hidden(xprv))
+    return msgspec.structs.replace(
+        settings,
+        account_xpub=f"{XPUB},{OTHER_XPUB}",
+        account_secret=", ".join(f"{settings.account_secret}{suffix}" for suffix, _ in stored),
+    )
+
+
+def test_two_accounts_have_a_secret_each_in_any_order(settings: Settings) -> None:
+    whole = of_two(settings, ("-b", OTHER_XPRV), ("-a", XPRV))
+    assert [key.xpub for key in Secrets(whole).read()] == [XPUB, OTHER_XPUB]
+    assert account_signer(whole).account_xpubs == (XPUB, OTHER_XPUB)
+
+
+def test_an_account_without_its_secret_is_told(settings: Settings) -> None:
+    lacking = of_two(settings, ("-a", XPRV))
+    with pytest.raises(KeyOfAccountMissing, match=Keychain(OTHER_XPUB, "regtest").fingerprint):
+        Secrets(lacking).read()
+
+
+def test_a_secret_of_no_account_is_told(settings: Settings) -> None:
+    both = of_two(settings, ("-a", XPRV), ("-b", OTHER_XPRV))
+    with pytest.raises(SecretOfAnotherAccount, match="-b is the key of account"):
+        Secrets(msgspec.structs.replace(both, account_xpub=XPUB)).read()
 
 
 def test_a_key_that_is_there_already_is_left_as_it_is(settings: Settings) -> None:
     secret = Secrets(settings)
     assert secret.store(Hidden(XPRV))
-    before = secret.read().version
+    (before,) = (key.version for key in secret.read())
     assert not secret.store(Hidden(XPRV))
-    assert secret.read().version == before
+    assert [key.version for key in secret.read()] == [before]
 
 
 def test_another_accounts_key_is_replaced_only_if_asked_to(settings: Settings) -> None:
@@ -105,7 +137,7 @@ def test_another_accounts_key_is_replaced_only_if_asked_to(settings: Settings) -
     with pytest.raises(SecretOfAnotherAccount):
         secret.read()
     assert secret.store(Hidden(XPRV), replace=True)
-    assert secret.read().xprv.reveal() == XPRV
+    assert secret.read()[0].xprv.reveal() == XPRV
 
 
 def test_a_secret_that_cannot_be_read_is_replaced_only_if_asked_to(settings: Settings) -> None:
@@ -114,7 +146,7 @@ def test_a_secret_that_cannot_be_read_is_replaced_only_if_asked_to(settings: Set
     with pytest.raises(SecretUnreadable):
         secret.store(Hidden(XPRV))
     assert secret.store(Hidden(XPRV), replace=True)
-    assert secret.read().xprv.reveal() == XPRV
+    assert secret.read()[0].xprv.reveal() == XPRV
 
 
 def test_what_is_no_private_key_is_not_stored(settings: Settings) -> None:

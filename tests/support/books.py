@@ -62,6 +62,12 @@ def address_of(number: int, network: str = "regtest") -> str:
     return encode_address(NETWORKS[network].p2pkh, number.to_bytes(20, "big"))
 
 
+def derived(account_key: str, index: int) -> str:
+    """As a keyring of any accounts: the address of ``RULES``'s account is ``address_of`` it."""
+    account = int(account_key, 16) ^ int(RULES.account_key, 16)
+    return address_of((account << 64) + index)
+
+
 #: An address that is nobody's deposit address.
 ELSEWHERE: Final = address_of(2**100)
 
@@ -78,7 +84,7 @@ class Ledger:
         self.books = BatchBooks(
             rules=rules,
             wallets={user: Wallet(user_id=user) for user in (*USERS, HOUSE)},
-            derive=address_of,
+            derive=derived,
         )
         self.entries: list[EntryRow] = []
         self.time = START

@@ -12,12 +12,11 @@ from db.engine import connect
 from db.plain import use_plain_values
 from db.rules import seed_rules
 from processors.apply import Applier, Claim
-from processors.dogecoin.derivation import EXTERNAL_CHAIN
 from processors.seed import first_rules
 from schemas.settings import Settings
 from schemas.topics import CommandTopic
 from tests.conftest import Database
-from tests.support.story import KEYCHAIN, XPUB, Story
+from tests.support.story import KEYRING, XPUB, Story
 
 
 def with_account(settings: Settings) -> Settings:
@@ -28,7 +27,7 @@ def with_account(settings: Settings) -> Settings:
 def seed(settings: Settings) -> None:
     """Make version 1 of the rules."""
     with connect(settings.database_url, application_name="test") as connection:
-        seed_rules(connection, first_rules(settings, KEYCHAIN))
+        seed_rules(connection, first_rules(settings, KEYRING))
 
 
 def address_in(database: Database, user: str) -> str:
@@ -60,7 +59,7 @@ def applier(
             Applier(
                 connection,
                 owner="test",
-                derive=lambda index: KEYCHAIN.address(EXTERNAL_CHAIN, index),
+                derive=KEYRING.deposit_address,
             ),
             claims,
         )

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from processors.dogecoin.derivation import EXTERNAL_CHAIN
 from processors.incoming import Record
 from schemas.settings import KAFKA_PREFIX, PREFIX, Settings
 from schemas.topics import CommandTopic, topic_name
@@ -18,13 +17,13 @@ from streams.worker import Worker
 from tests.conftest import Database
 from tests.support.eventually import eventually
 from tests.support.played import address_in, seed, with_account
-from tests.support.story import KEYCHAIN, Story
+from tests.support.story import KEYRING, Story
 
 
 @contextmanager
 def worker_on(settings: Settings) -> Iterator[Worker]:
     """A worker in a thread, drained at the end."""
-    worker = Worker(settings, derive=lambda index: KEYCHAIN.address(EXTERNAL_CHAIN, index))
+    worker = Worker(settings, derive=KEYRING.deposit_address)
     thread = threading.Thread(target=worker.run, name="worker")
     thread.start()
     try:

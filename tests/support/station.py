@@ -12,8 +12,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from db.engine import connect
 from db.rules import seed_rules
-from processors.dogecoin.derivation import EXTERNAL_CHAIN, account_keys
-from processors.seed import first_rules, keychain_of
+from processors.dogecoin.derivation import account_keys
+from processors.seed import first_rules, keyring_of
 from schemas.events import CloudEvent
 from schemas.ids import Place, number_of, place_of, text_of
 from schemas.publications import DeadLetterNotice, Manifest
@@ -47,14 +47,13 @@ def prepared(settings: Settings) -> Settings:
     whole = msgspec.structs.replace(settings, account_xpub=xpub)
     create_topics(whole)
     with connect(whole.database_url, application_name="test") as connection:
-        seed_rules(connection, first_rules(whole, keychain_of(whole)))
+        seed_rules(connection, first_rules(whole, keyring_of(whole)))
     return whole
 
 
 def worker_for(settings: Settings, step: Callable[[str], None] = lambda name: None) -> Worker:
     """A worker as its process makes it."""
-    keychain = keychain_of(settings)
-    return Worker(settings, derive=lambda index: keychain.address(EXTERNAL_CHAIN, index), step=step)
+    return Worker(settings, derive=keyring_of(settings).deposit_address, step=step)
 
 
 def send(settings: Settings, records: Iterable[Wire]) -> list[Place]:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from processors.dogecoin.derivation import EXTERNAL_CHAIN, Keychain, account_keys
+from processors.dogecoin.derivation import EXTERNAL_CHAIN, account_keys
+from processors.dogecoin.keyring import Keyring
 from processors.incoming import Record
 from schemas.amounts import KOINU_PER_DOGE, Koinu, Share
 from schemas.commands import (
@@ -41,6 +42,7 @@ from schemas.commands import (
     RequestWithdrawal,
     ResolveDispute,
     ReverseDeposit,
+    RotateAccount,
     SetRules,
     UnconfirmWithdrawal,
     UnfreezeWallet,
@@ -58,12 +60,15 @@ BOB: Final = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
 CAT: Final = "cccccccc-cccc-4ccc-8ccc-cccccccccccc"
 DAN: Final = "dddddddd-dddd-4ddd-8ddd-dddddddddddd"
 USERS: Final = (ANN, BOB, CAT, DAN)
-XPUB: Final = account_keys(bytes(range(64)), "regtest")[1]
-KEYCHAIN: Final = Keychain(XPUB, "regtest")
+#: Two accounts: the rules name the first one, until the story rotates to the other.
+XPUB: Final = ",".join(
+    account_keys(seed, "regtest")[1] for seed in (bytes(range(64)), bytes(range(64, 128)))
+)
+KEYRING: Final = Keyring(XPUB, "regtest")
 BLOCK: Final = "b" * 64
 START_MS: Final = 1_767_225_600_000
 #: Nobody's deposit address.
-ELSEWHERE: Final = KEYCHAIN.address(EXTERNAL_CHAIN, 1_000_000)
+ELSEWHERE: Final = KEYRING.first.address(EXTERNAL_CHAIN, 1_000_000)
 
 _KIND_OF: Final = {data: kind for kind, data in DATA_OF.items()}
 
@@ -148,6 +153,8 @@ class Story:
             self._rules_change,
             self._money_is_taken_back,
             self._debts_are_paid,
+            self._the_account_is_replaced,
+            self._addresses_follow,
             self._nothing_is_understood,
         ):
             tell()
@@ -264,6 +271,15 @@ class Story:
         self.do(CAT, ReverseDeposit(txid=txid(3), vout=0, ordinal=2))
         self.do(BOB, UnfreezeWallet())
         self.do(DAN, AssignAddress(rotate=True))
+
+    def _the_account_is_replaced(self) -> None:
+        _, other = KEYRING.fingerprints
+        self.do(HOUSE, RotateAccount(account_key=other))
+        self.do(HOUSE, RotateAccount(account_key=other))  # already in force
+
+    def _addresses_follow(self) -> None:
+        self.do(DAN, AssignAddress())
+        self._deposit(ANN, 5, 20)  # to an address of the former account
 
     def _nothing_is_understood(self) -> None:
         self.write(CommandTopic.SERVICES, ANN.encode(), b"{not json")

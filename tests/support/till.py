@@ -23,7 +23,7 @@ from schemas.records import Rules
 from schemas.topics import CommandTopic
 from tests.conftest import Database
 from tests.support.audit import audit
-from tests.support.books import ANN, BLOCK, RULES, address_of, doge, txid_of
+from tests.support.books import ANN, BLOCK, RULES, derived, doge, txid_of
 from tests.support.commands import MemoryLog, id_of, wire
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -43,7 +43,7 @@ class Till:
         self.told: list[StagedSlice] = []
         self.on_step: Callable[[str], None] = lambda name: None
         self.applier = Applier(
-            connection, owner="till", derive=address_of, step=lambda name: self.on_step(name)
+            connection, owner="till", derive=derived, step=lambda name: self.on_step(name)
         )
         self._look = connect(database.superuser_url, application_name="look", autocommit=True)
         self._deposits = 0

@@ -145,6 +145,7 @@ _BY_CODE: Final[dict[str, type[Refusal]]] = {
     "same_account": HouseRejected,
     "not_frozen": HouseRejected,
     "rules_invalid": HouseRejected,
+    "account_in_force": HouseRejected,
     "balance_overflow": BalanceOverflow,
     "command_not_found": NotFound,
     "no_such_path": NotFound,

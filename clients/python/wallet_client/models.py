@@ -32,6 +32,14 @@ class Account(StrEnum):
     SUSPENSE = "suspense"
 
 
+class AccountResult(Model, frozen=True, kw_only=True):
+    """The account that new addresses are derived from, by the rules of this version."""
+
+    version: int
+    account_key: str
+    first_address: str
+
+
 class AddressResult(Model, frozen=True, kw_only=True):
     """Where the user may pay in, from which amount, and the fewest confirmations it takes."""
 
@@ -112,6 +120,7 @@ class CommandType(StrEnum):
     FREEZE_WALLET = "freeze_wallet"
     UNFREEZE_WALLET = "unfreeze_wallet"
     SET_RULES = "set_rules"
+    ROTATE_ACCOUNT = "rotate_account"
 
 
 class ConfirmationTier(Model, frozen=True, kw_only=True):
@@ -196,6 +205,7 @@ class EventType(StrEnum):
     CAPITAL_FUNDED = "capital.funded"
     REVENUE_WITHDRAWN = "revenue.withdrawn"
     RULES_CHANGED = "rules.changed"
+    ACCOUNT_ROTATED = "account.rotated"
     COMMAND_REJECTED = "command.rejected"
     COMMAND_REPLAYED = "command.replayed"
 
@@ -359,6 +369,7 @@ class Rejection(StrEnum):
     SAME_ACCOUNT = "same_account"
     NOT_FROZEN = "not_frozen"
     RULES_INVALID = "rules_invalid"
+    ACCOUNT_IN_FORCE = "account_in_force"
     WALLET_FROZEN = "wallet_frozen"
     INSUFFICIENT_FUNDS = "insufficient_funds"
     BALANCE_OVERFLOW = "balance_overflow"
@@ -386,6 +397,17 @@ class ResolveDispute(Model, frozen=True, kw_only=True):
     escrow_id: RecordId
     to_seller: Amount
     to_buyer: Amount
+
+
+class RotateAccount(Model, frozen=True, kw_only=True):
+    """Derive all new addresses from another account; those given before are watched for ever."""
+
+    account_key: Annotated[
+        str,
+        Meta(
+            description="an account's fingerprint, as `wallet keys` tells", pattern="^[0-9a-f]{16}$"
+        ),
+    ]
 
 
 class RulesResult(Model, frozen=True, kw_only=True):

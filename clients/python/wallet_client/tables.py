@@ -19,6 +19,7 @@ HOUSE_COMMANDS: Final = frozenset[type[Model]](
         models.Fund,
         models.MoveCustody,
         models.RecordNetworkFee,
+        models.RotateAccount,
         models.SetRules,
         models.WithdrawRevenue,
     ]
@@ -86,6 +87,7 @@ COMMANDS: Final[dict[type[Model], tuple[str, int]]] = {
     models.FreezeWallet: ("freeze_wallet", 2),
     models.UnfreezeWallet: ("unfreeze_wallet", 2),
     models.SetRules: ("set_rules", 2),
+    models.RotateAccount: ("rotate_account", 2),
 }
 #: An event's type to the struct of its result.
 RESULTS: Final[dict[str, type[Model]]] = {
@@ -116,4 +118,5 @@ RESULTS: Final[dict[str, type[Model]]] = {
     "capital.funded": models.TransferResult,
     "revenue.withdrawn": models.TransferResult,
     "rules.changed": models.RulesResult,
+    "account.rotated": models.AccountResult,
 }

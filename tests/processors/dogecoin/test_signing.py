@@ -19,14 +19,22 @@ from processors.dogecoin.building import (
     TemplateInput,
     TemplateOutput,
     build,
+    join,
     unsigned,
     withdrawal,
 )
 from processors.dogecoin.checking import TemplateUnsound
 from processors.dogecoin.curve import SigningFailed
-from processors.dogecoin.derivation import PrivateAccount, PrivateKeyUnusable
+from processors.dogecoin.derivation import (
+    Keychain,
+    PrivateAccount,
+    PrivateKeyUnusable,
+    account_keys,
+)
 from processors.dogecoin.fees import FeePolicy
+from processors.dogecoin.hashes import hash160
 from processors.dogecoin.hidden import CannotBeKept, Hidden
+from processors.dogecoin.scripts import script_of_address
 from processors.dogecoin.signing import AccountSigner, SignatureWrong, script_sig
 from processors.dogecoin.transactions import SEQUENCE_FINAL, Transaction
 from tests.processors.dogecoin import golden
@@ -43,6 +51,31 @@ def sound() -> Template:
         rate=1_000_000,
         policy=FeePolicy(),
     )
+
+
+def of_two_accounts() -> Template:
+    """A coin of each of two accounts, joined."""
+    other = account_keys(bytes(64), "mainnet")[1]
+    ours, theirs = coin(1, 5 * DOGE), coin(2, 7 * DOGE)
+    theirs = theirs._replace(address=Keychain(other, "mainnet").address(0, theirs.derivation_index))
+    return join([ours, theirs], change(3), network="mainnet", rate=1_000_000, policy=FeePolicy())
+
+
+def test_coins_of_several_accounts_are_spent_by_who_has_all_their_keys() -> None:
+    template, other = of_two_accounts(), Hidden(account_keys(bytes(64), "mainnet")[0])
+    mine = Hidden(keys("mainnet")[0])
+    both = AccountSigner(mine, "mainnet", fee_max=FEE_MAX, others=[other])
+    signed = both.sign(template)
+    assert signed == AccountSigner(other, "mainnet", fee_max=FEE_MAX, others=[mine]).sign(template)
+    pushed = [each.script_sig[-33:] for each in signed.inputs]
+    assert [hash160(key) for key in pushed] == [
+        script_of_address(each.address, "mainnet")[3:23] for each in template.inputs
+    ]
+
+
+def test_a_coin_of_an_account_whose_key_is_not_there_is_not_spent() -> None:
+    with pytest.raises(TemplateUnsound, match="is no address of ours"):
+        signer().sign(of_two_accounts())
 
 
 def test_the_golden_transaction_is_signed_byte_for_byte() -> None:
@@ -121,8 +154,8 @@ def changed(template: Template, place: str, index: int = 0, **fields: Any) -> Te
         (lambda t: changed(t, "inputs", amount=0), "a coin of 0 koinu"),
         (lambda t: changed(t, "inputs", chain=2), "there is no chain 2"),
         (lambda t: changed(t, "inputs", derivation_index=2**31), "there is no index"),
-        (lambda t: changed(t, "inputs", derivation_index=8), "is not this account's address"),
-        (lambda t: changed(t, "inputs", chain=0), "is not this account's address"),
+        (lambda t: changed(t, "inputs", derivation_index=8), "is no address of ours"),
+        (lambda t: changed(t, "inputs", chain=0), "is no address of ours"),
         (lambda t: changed(t, "outputs", amount=99_999), "99999 koinu is not relayed"),
         (lambda t: changed(t, "outputs", address="D"), "is no Dogecoin address"),
         (
@@ -131,11 +164,11 @@ def changed(template: Template, place: str, index: int = 0, **fields: Any) -> Te
         ),
         (lambda t: changed(t, "outputs", derivation_index=1), "nothing else has one"),
         (lambda t: changed(t, "outputs", 1, derivation_index=None), "change has an index"),
-        (lambda t: changed(t, "outputs", 1, derivation_index=4), "is not this account's change"),
+        (lambda t: changed(t, "outputs", 1, derivation_index=4), "is no address of ours"),
         (lambda t: changed(t, "outputs", 1, derivation_index=-1), "there is no index -1"),
         (
             lambda t: changed(t, "outputs", 1, address="DAcDAtJRztxBHyA6D6h8du1HguyTR43Mas"),
-            "is not this account's change",
+            "is no address of ours",
         ),
     ],
 )
@@ -255,5 +288,5 @@ def test_nothing_that_holds_a_key_shows_it_or_can_be_kept() -> None:
 
 
 def test_the_signers_public_key_is_the_accounts() -> None:
-    assert signer().account_xpub == keys("mainnet")[1]
-    assert signer("regtest").account_xpub == keys("regtest")[1]
+    assert signer().account_xpubs == (keys("mainnet")[1],)
+    assert signer("regtest").account_xpubs == (keys("regtest")[1],)

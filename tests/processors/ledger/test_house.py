@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
 import pytest
 
 from processors.ledger.model import Acceptance, Refusal
@@ -14,17 +15,26 @@ from schemas.commands import (
     Fund,
     MoveCustody,
     RecordNetworkFee,
+    RotateAccount,
     SetRules,
     WithdrawRevenue,
 )
-from schemas.events import EventType, NetworkFeeResult, RulesResult, TransferResult
+from schemas.events import (
+    AccountResult,
+    EventType,
+    NetworkFeeResult,
+    RulesResult,
+    TransferResult,
+)
 from schemas.ledger import HOUSE, Account
 from schemas.records import Rules, Tier
 from schemas.rejections import Rejection
 from tests.processors.ledger.cases import Refused, given, holds, table
-from tests.support.books import RULES, Ledger, doge, entries_of, txid_of
+from tests.support.books import ANN, RULES, Ledger, derived, doge, entries_of, txid_of
 
 TXID = txid_of(5)
+#: An account to rotate to.
+OTHER = "00000000000000aa"
 
 
 def fee(amount: float = 0.5, ordinal: int = 1, *, reverse: bool = False) -> RecordNetworkFee:
@@ -207,6 +217,45 @@ def test_rules_are_replaced_whole_but_for_network_and_account() -> None:
     assert acceptance.notices[0].result == RulesResult(version=2)
     assert ledger.books.rules.version == 2
     assert ledger.accept(rules(), HOUSE).notices[0].result == RulesResult(version=3)
+
+
+def test_a_rotation_changes_nothing_but_the_account_and_tells_its_first_address() -> None:
+    ledger = Ledger()
+    acceptance = ledger.accept(RotateAccount(account_key=OTHER), HOUSE)
+    assert acceptance.records == (msgspec.structs.replace(RULES, version=2, account_key=OTHER),)
+    assert acceptance.notices[0].event is EventType.ACCOUNT_ROTATED
+    assert acceptance.notices[0].result == AccountResult(
+        version=2, account_key=OTHER, first_address=derived(OTHER, 0)
+    )
+
+
+def test_a_rotation_to_the_account_in_force_is_refused() -> None:
+    data = RotateAccount(account_key=RULES.account_key)
+    assert Ledger().refuse(data, HOUSE) is Rejection.ACCOUNT_IN_FORCE
+
+
+def test_an_account_counts_its_addresses_from_its_first_and_goes_on_if_it_comes_back() -> None:
+    ledger = Ledger()
+    first = ledger.address(ANN)
+    ledger.accept(RotateAccount(account_key=OTHER), HOUSE)
+    second = ledger.address(ANN)
+    ledger.accept(RotateAccount(account_key=RULES.account_key), HOUSE)
+    third = ledger.address(ANN)
+    assert [first, second, third] == [
+        derived(RULES.account_key, 0),
+        derived(OTHER, 0),
+        derived(RULES.account_key, 1),
+    ]
+
+
+def test_an_address_of_a_former_account_is_still_the_users_own() -> None:
+    ledger = Ledger()
+    former = ledger.address(ANN)
+    ledger.accept(RotateAccount(account_key=OTHER), HOUSE)
+    assert ledger.address(ANN) != former
+    known = ledger.books.address(ANN, former)
+    assert known is not None
+    assert (known.active, known.account_key) == (False, RULES.account_key)
 
 
 @pytest.mark.parametrize(

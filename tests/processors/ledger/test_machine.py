@@ -50,6 +50,7 @@ from schemas.commands import (
     RequestWithdrawal,
     ResolveDispute,
     ReverseDeposit,
+    RotateAccount,
     SetRules,
     UnconfirmWithdrawal,
     UnfreezeWallet,
@@ -114,6 +115,7 @@ TREASURY: Final = {
     "transfer": 1,
     "freeze": 2,
     "set_rules": 1,
+    "rotate_account": 1,
 }
 #: What users and the marketplace do: more often those that others build on.
 MARKET: Final = {
@@ -128,6 +130,8 @@ MARKET: Final = {
     "request": 3,
     "assign_address": 1,
 }
+#: To rotate to, there and back.
+ACCOUNTS: Final = (RULES.account_key, "00000000000000aa", "00000000000000bb")
 
 
 def actions_of(weights: Mapping[str, int]) -> st.SearchStrategy[str]:
@@ -396,12 +400,14 @@ class Histories(RuleBasedStateMachine):
         self.agree(UnfreezeWallet(), dice.user, expected)
 
     def assign_address(self, dice: Dice) -> None:
-        rotate = dice.share > 4
+        books, rotate = self.ledger.books, dice.share > 4
+        before = books.active_address(dice.user)
         self.agree(OpenWallet(), dice.user, None)
         self.agree(AssignAddress(rotate=rotate), dice.user, None)
-        active = self.ledger.books.active_address(dice.user)
-        assert active is not None
-        assert (active.address == self.shown[dice.user]) is not rotate
+        active = books.active_address(dice.user)
+        assert before is not None and active is not None
+        other = before.account_key != active.account_key == books.rules.account_key
+        assert (active.address == self.shown[dice.user]) is not (rotate or other)
         self.shown[dice.user] = active.address
 
     def set_rules(self, dice: Dice) -> None:
@@ -418,6 +424,12 @@ class Histories(RuleBasedStateMachine):
         )
         self.agree(data, HOUSE, None)
         assert self.ledger.books.rules.confirmations == (Tier(0, 6),)
+
+    def rotate_account(self, dice: Dice) -> None:
+        account_key = ACCOUNTS[dice.place % len(ACCOUNTS)]
+        same = account_key == self.ledger.books.rules.account_key
+        expected = Rejection.ACCOUNT_IN_FORCE if same else None
+        self.agree(RotateAccount(account_key=account_key), HOUSE, expected)
 
     # What must hold after every step.
 

@@ -13,7 +13,7 @@ from schemas.settings import Settings
 from streams.doctor import Options, Report, examination, examine
 from tests.conftest import Database, Databases
 from tests.support.played import play, seed
-from tests.support.story import ANN, BOB, CAT, XPUB
+from tests.support.story import ANN, BOB, CAT, KEYRING, XPUB
 
 
 def settings_of(database: Database, url: str | None = None) -> Settings:
@@ -115,9 +115,11 @@ DAMAGES: Final = {
     "slices that overlap": _case(
         "offsets",
         "but the slice before ends at",
-        "UPDATE batch_slices s SET first_offset = first_offset - 1 WHERE EXISTS (SELECT FROM"
-        " batch_slices b WHERE b.topic = s.topic AND b.partition = s.partition"
-        " AND b.last_offset = s.first_offset - 1)",
+        "UPDATE batch_slices SET first_offset = first_offset - 1 WHERE (topic, partition,"
+        " first_offset) = (SELECT s.topic, s.partition, s.first_offset FROM batch_slices s"
+        " JOIN batch_slices b ON b.topic = s.topic AND b.partition = s.partition"
+        " AND b.last_offset = s.first_offset - 1 AND b.first_offset < b.last_offset"
+        " ORDER BY 1, 2, 3 LIMIT 1)",
         also="outbox",
     ),
     "a chain cut off": _case(
@@ -153,9 +155,9 @@ DAMAGES: Final = {
     ),
     "rules that nobody set": _case(
         "rules",
-        "no accepted set_rules",
-        "INSERT INTO rules (version, data) SELECT 3, data FROM rules WHERE version = 2",
-        "UPDATE rules_head SET version = 3",
+        "no accepted command made it",
+        "INSERT INTO rules (version, data) SELECT 4, data FROM rules WHERE version = 3",
+        "UPDATE rules_head SET version = 4",
     ),
     "an entry that moves more": _case(
         "balanced",
@@ -285,7 +287,7 @@ DAMAGES: Final = {
         "derivation",
         "the account's address 0 is",
         "UPDATE deposit_addresses SET address = 'mfWxJ45yp2SFn7UciZyNpvDKrzbhyfKrY8'"
-        " WHERE derivation_index = 0",
+        f" WHERE derivation_index = 0 AND account_key = '{KEYRING.first.fingerprint}'",
         also="deposits",
     ),
     "a replay of something else": _case(

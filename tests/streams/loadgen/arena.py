@@ -44,7 +44,7 @@ _event: Final = msgspec.json.Decoder(CloudEvent)
 _letter: Final = msgspec.json.Decoder(DeadLetterNotice)
 
 
-def _address(index: int) -> str:
+def _address(account_key: str, index: int) -> str:
     return encode_address(NETWORKS["regtest"].p2pkh, index.to_bytes(20, "big"))
 
 

@@ -10,8 +10,8 @@ import msgspec
 
 from db.engine import connect
 from db.rules import seed_rules
-from processors.dogecoin.derivation import EXTERNAL_CHAIN, account_keys
-from processors.seed import first_rules, keychain_of
+from processors.dogecoin.derivation import account_keys
+from processors.seed import first_rules, keyring_of
 from schemas.settings import Settings
 from streams.kafka.admin import create_topics
 from streams.worker import Worker
@@ -23,15 +23,14 @@ def prepared(settings: Settings) -> Settings:
     whole = msgspec.structs.replace(settings, account_xpub=xpub)
     create_topics(whole)
     with connect(whole.database_url, application_name="test") as connection:
-        seed_rules(connection, first_rules(whole, keychain_of(whole)))
+        seed_rules(connection, first_rules(whole, keyring_of(whole)))
     return whole
 
 
 @contextmanager
 def worker_on(settings: Settings) -> Iterator[None]:
     """A worker, until the block ends."""
-    keychain = keychain_of(settings)
-    worker = Worker(settings, derive=lambda index: keychain.address(EXTERNAL_CHAIN, index))
+    worker = Worker(settings, derive=keyring_of(settings).deposit_address)
     thread = threading.Thread(target=worker.run, name="worker")
     thread.start()
     try:

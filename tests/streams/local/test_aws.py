@@ -40,7 +40,7 @@ def test_it_holds_the_local_accounts_key_again_after_each_start(
     for _ in range(2):
         emulator.start()
         assert emulator.alive()
-        key = secrets_of(emulator, xpub=account.account_xpub).read()
+        (key,) = secrets_of(emulator, xpub=account.account_xpub).read()
         assert key.xprv.reveal() == account.account_xprv
     emulator.stop()
     assert not emulator.alive()
@@ -49,11 +49,23 @@ def test_it_holds_the_local_accounts_key_again_after_each_start(
     assert account.account_xprv[4:40] not in log
 
 
+def test_it_holds_a_secret_for_each_account_of_the_home(
+    emulator: EmbeddedAws, tmp_path: Path
+) -> None:
+    first, second = keys.account(tmp_path, "regtest"), keys.add_account(tmp_path, "regtest")
+    assert keys.accounts(tmp_path, "regtest") == [first, second]
+    emulator.start()
+    xpubs = [account.account_xpub for account in (first, second)]
+    found = secrets_of(emulator, xpub=",".join(xpubs)).read()
+    assert [key.xpub for key in found] == xpubs
+    assert emulator.secrets == "wallet/regtest/account,wallet/regtest/account-2"
+
+
 def test_without_a_local_key_it_is_empty(emulator: EmbeddedAws, tmp_path: Path) -> None:
     emulator.start()
     assert not (tmp_path / "keys").exists()
     with pytest.raises(SecretMissing):
-        secrets_of(emulator, xpub="any").read()
+        secrets_of(emulator, xpub=keys.Account.make("regtest").account_xpub).read()
 
 
 def test_one_that_a_killed_supervisor_left_is_stopped(

@@ -232,10 +232,10 @@ class Run:
 
     def _refill(self) -> None:
         world, amount = self.world, doge(5000)
-        address = world.keychain.address(CHANGE_CHAIN, 100_000)
+        address = world.keyring.first.address(CHANGE_CHAIN, 100_000)
         payload = decode_address(address)
         assert payload is not None
-        world.follower.watch_change(payload[1:], address, world.keychain.fingerprint, 100_000)
+        world.follower.watch_change(payload[1:], address, world.keyring.first.fingerprint, 100_000)
         world.node.pay(script_of_address(address, NETWORK), amount)
         world.till.do(Fund(amount=amount))
         world.mine(2)

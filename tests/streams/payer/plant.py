@@ -15,7 +15,7 @@ import msgspec
 
 from db.engine import connect
 from db.rules import seed_rules
-from processors.seed import first_rules, keychain_of
+from processors.seed import first_rules, keyring_of
 from schemas.amounts import KOINU_PER_DOGE, Koinu
 from schemas.commands import AssignAddress, CancelWithdrawal, RequestWithdrawal
 from schemas.ids import number_of, text_of
@@ -71,7 +71,7 @@ class Plant:
         )
         create_topics(self.settings)
         with connect(database.owner_url, application_name="test") as connection:
-            seed_rules(connection, first_rules(self.settings, keychain_of(self.settings)))
+            seed_rules(connection, first_rules(self.settings, keyring_of(self.settings)))
         self._look = connect(database.superuser_url, application_name="look", autocommit=True)
 
     def close(self) -> None:

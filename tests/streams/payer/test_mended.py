@@ -8,8 +8,9 @@ import pytest
 
 from db.claims import owed_in_claims
 from db.payouts import read_tip
-from processors.dogecoin.derivation import CHANGE_CHAIN, Keychain
+from processors.dogecoin.derivation import CHANGE_CHAIN
 from processors.dogecoin.fees import DUST_HARD
+from processors.dogecoin.keyring import Keyring
 from processors.seed import first_rules
 from schemas.amounts import Share
 from schemas.commands import ConfirmationTier, FailWithdrawal, SetRules
@@ -182,10 +183,10 @@ def test_rules_that_no_node_would_relay_are_refused_at_the_operators_door() -> N
         wording.require_payable(_TOO_LOW)
     with pytest.raises(Malformed, match="no node relays"):
         wording.from_document(encode_data(_TOO_LOW))
-    keychain = Keychain(XPUB, NETWORK)
+    keyring = Keyring(XPUB, NETWORK)
     with pytest.raises(SettingsError, match="WITHDRAWAL_MINIMUM"):
-        first_rules(Settings(rules_withdrawal_minimum="0.0009"), keychain)
-    least = first_rules(Settings(rules_withdrawal_minimum="0.001"), keychain)
+        first_rules(Settings(rules_withdrawal_minimum="0.0009"), keyring)
+    least = first_rules(Settings(rules_withdrawal_minimum="0.001"), keyring)
     assert least.withdrawal_minimum == DUST_HARD
 
 
@@ -210,7 +211,7 @@ def test_the_alarm_for_missing_coins_names_an_address_that_is_watched_and_no_use
         world.request(10)
         world.work(2)
     ((kind, _, detail),) = world.bells.rung
-    address = world.keychain.address(CHANGE_CHAIN, 0)
+    address = world.keyring.first.address(CHANGE_CHAIN, 0)
     assert kind == "out-of-coins"
     assert address in detail
     watched = "SELECT chain, derivation_index FROM watched_scripts WHERE address = %s"

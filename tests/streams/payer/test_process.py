@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from db.engine import connect
-from processors.dogecoin.derivation import Keychain
 from processors.dogecoin.hidden import Hidden
+from processors.dogecoin.keyring import Keyring
 from processors.dogecoin.signing import AccountSigner
 from schemas.settings import Settings
 from streams.payer.process import Till
@@ -32,7 +32,7 @@ def till_settings(database: Database) -> Settings:
 
 def _till(settings: Settings) -> Till:
     signer = AccountSigner(Hidden(XPRV), NETWORK, fee_max=10**9)
-    return Till(settings, Keychain(XPUB, NETWORK), signer)
+    return Till(settings, Keyring(XPUB, NETWORK), signer)
 
 
 def test_one_pays_and_the_other_takes_over_when_it_ends(

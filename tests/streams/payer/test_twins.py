@@ -79,10 +79,10 @@ def _newest(world: World) -> Version:
 
 
 def _fund(world: World) -> None:
-    address = world.keychain.address(CHANGE_CHAIN, 100_000)
+    address = world.keyring.first.address(CHANGE_CHAIN, 100_000)
     payload = decode_address(address)
     assert payload is not None
-    world.follower.watch_change(payload[1:], address, world.keychain.fingerprint, 100_000)
+    world.follower.watch_change(payload[1:], address, world.keyring.first.fingerprint, 100_000)
     for _ in range(SMALL_COINS):
         world.node.pay(script_of_address(address, NETWORK), doge(SMALL))
     world.till.do(Fund(amount=doge(SMALL_COINS * SMALL)))

@@ -24,7 +24,7 @@ from db.engine import connect
 from db.rules import seed_rules
 from processors.dogecoin.derivation import PrivateAccount, account_keys
 from processors.dogecoin.hidden import Hidden
-from processors.seed import first_rules, keychain_of
+from processors.seed import first_rules, keyring_of
 from schemas.amounts import KOINU_PER_DOGE
 from schemas.settings import Settings
 from schemas.topics import TOPICS
@@ -180,7 +180,7 @@ def test_without_the_right_secret_it_refuses_to_start_in_one_line(
         kafka={"bootstrap.servers": "127.0.0.1:1"},
     )
     with connect(database.owner_url, application_name="test") as connection:
-        seed_rules(connection, first_rules(settings, keychain_of(settings)))
+        seed_rules(connection, first_rules(settings, keyring_of(settings)))
     client = boto3.client(
         "secretsmanager",
         region_name=REGION,

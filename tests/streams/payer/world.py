@@ -20,9 +20,10 @@ from db.payouts import opened
 from db.rules import seed_rules
 from processors.apply import Applier
 from processors.dogecoin.building import Template, TemplateInput, to_cold
-from processors.dogecoin.derivation import EXTERNAL_CHAIN, Keychain, account_keys
+from processors.dogecoin.derivation import Keychain, account_keys
 from processors.dogecoin.fees import FeePolicy
 from processors.dogecoin.hidden import Hidden
+from processors.dogecoin.keyring import Keyring
 from processors.dogecoin.scripts import script_of_address
 from processors.dogecoin.signing import AccountSigner
 from schemas.addresses import NETWORKS, encode_address
@@ -110,7 +111,7 @@ class World:
     def __init__(self, sessions: Sessions, limits: Limits = LIMITS) -> None:
         database = sessions.database
         self.database = database
-        self.keychain = Keychain(XPUB, NETWORK)
+        self.keyring = Keyring(XPUB, NETWORK)
         self.node = LocalNode(None, rules_of(NETWORK, maturity=2))
         self.line = Line(self.node)
         self.bells = Bells()
@@ -129,7 +130,7 @@ class World:
         return Applier(
             self.till.connection,
             owner="till",
-            derive=lambda index: self.keychain.address(EXTERNAL_CHAIN, index),
+            derive=self.keyring.deposit_address,
         )
 
     def start_payer(self) -> Payer:
@@ -137,13 +138,23 @@ class World:
         office = Office(
             connection=self.paying,
             limits=self.limits,
-            keychain=self.keychain,
+            keyring=self.keyring,
             signer=self.signer,
             node=self.line,
             bell=self.bells,
             step=lambda name: self.step(name),
         )
         return Payer(office)
+
+    def know(self, *accounts: tuple[str, str], applier: bool = True) -> None:
+        """From here on these accounts are known, each by its private and its public key."""
+        self.keyring = Keyring(",".join(xpub for _, xpub in accounts), NETWORK)
+        first, *others = (Hidden(xprv) for xprv, _ in accounts)
+        fee_max = self.limits.policy.fee_max
+        self.signer = AccountSigner(first, NETWORK, fee_max=fee_max, others=others)
+        if applier:
+            self.till.applier = self._applier()
+        self.payer = self.start_payer()
 
     def hurry(self, **changes: Any) -> None:
         """Other limits from here on."""

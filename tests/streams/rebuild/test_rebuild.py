@@ -26,7 +26,7 @@ from streams.rebuild import replay
 from tests.conftest import Database, Databases
 from tests.streams.rebuild.conftest import Told
 from tests.support.running import Teller, environment_of, worker_on
-from tests.support.story import ANN, KEYCHAIN, doge
+from tests.support.story import ANN, KEYRING, doge
 
 
 @pytest.fixture
@@ -74,7 +74,9 @@ def test_the_history_has_everything_in_it_that_can_go_wrong(told: Told) -> None:
     assert value(database, "SELECT count(*) FROM commands WHERE outcome = 'replayed'") > 0
     assert value(database, "SELECT count(*) FROM dead_letters WHERE code = 'unprocessable'") == 1
     assert value(database, "SELECT count(*) FROM dead_letters") == 4
-    assert value(database, "SELECT max(rules_version) FROM batches") == 2
+    accounts = "SELECT count(DISTINCT account_key) FROM deposit_addresses"
+    assert value(database, accounts) == 2
+    assert value(database, "SELECT max(rules_version) FROM batches") == 3
 
 
 def test_a_rebuilt_database_holds_the_same_hash_by_hash(told: Told, empty: Database) -> None:
@@ -146,7 +148,7 @@ def test_a_batch_that_comes_out_differently_is_not_written(
 def test_rules_that_the_log_does_not_begin_with_are_refused(told: Told, empty: Database) -> None:
     other = msgspec.structs.replace(told.settings, rules_withdrawal_fee="7")
     with connect(empty.owner_url, application_name="test") as connection:
-        rules.seed_rules(connection, first_rules(other, KEYCHAIN))
+        rules.seed_rules(connection, first_rules(other, KEYRING))
     with pytest.raises(rebuild.RulesDiffer, match="--migrate"):
         run(told, empty)
 

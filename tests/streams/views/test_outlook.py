@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 import pytest
 
-from processors.seed import keychain_of
+from processors.seed import keyring_of
 from schemas.amounts import KOINU_PER_DOGE
 from schemas.settings import Settings
 from streams.kafka.admin import create_topics
@@ -68,7 +68,7 @@ def test_the_hot_wallet_is_seen_by_the_apis_role(wallet: Settings, database: Dat
     assert watches_hot_wallet(wallet)
     with outlook(wallet) as looks:
         assert looks.look().hot_wallet is None, "no block was followed yet"
-        account = keychain_of(wallet).fingerprint
+        account = keyring_of(wallet).first.fingerprint
         follow_a_block_with_a_coin(database, account, 3 * KOINU_PER_DOGE)
         seen = looks.look()
     assert (seen.hot_wallet, seen.fault) == (3 * KOINU_PER_DOGE, None)

@@ -22,7 +22,7 @@ from streams.watcher.follower import Watcher
 from tests.conftest import Database
 from tests.support.nodes import RunningNode
 from tests.support.played import with_account
-from tests.support.story import KEYCHAIN
+from tests.support.story import KEYRING
 
 #: Small, so that tests mine few blocks; the shape is the default's.
 CONFIRMATIONS = "2,4@100,6@1000"
@@ -103,7 +103,7 @@ class Lookout:
             # Coins that can be spent, so that paying mines no blocks by itself.
             node.mine(node.maturity + 20)
         with connect(self.settings.database_url, application_name="test") as connection:
-            seed_rules(connection, first_rules(self.settings, KEYCHAIN))
+            seed_rules(connection, first_rules(self.settings, KEYRING))
 
     def close(self) -> None:
         """Let go of every watcher."""
@@ -135,17 +135,17 @@ class Lookout:
     def assign(self, number: int, index: int | None = None) -> str:
         """Give a user an address, as the worker does; the address."""
         place = number if index is None else index
-        address = KEYCHAIN.address(EXTERNAL_CHAIN, place)
+        address = KEYRING.first.address(EXTERNAL_CHAIN, place)
         with connect(self.database.worker_url, application_name="test") as connection:
             connection.execute(
                 "INSERT INTO address_counters (account_key, next_index) VALUES (%s, 1)"
                 " ON CONFLICT DO NOTHING",
-                (KEYCHAIN.fingerprint,),
+                (KEYRING.first.fingerprint,),
             )
             connection.execute(
                 "INSERT INTO deposit_addresses (address, user_id, account_key, chain,"
                 " derivation_index, active, assigned_at) VALUES (%s, %s, %s, 0, %s, true, %s)",
-                (address, user_of(number), KEYCHAIN.fingerprint, place, datetime.now(UTC)),
+                (address, user_of(number), KEYRING.first.fingerprint, place, datetime.now(UTC)),
             )
         return address
 
@@ -155,7 +155,7 @@ class Lookout:
             connection.execute(
                 "INSERT INTO watched_scripts (public_key_hash, address, account_key, chain,"
                 " derivation_index) VALUES (%s, %s, %s, 1, 0)",
-                (public_key_hash, address, KEYCHAIN.fingerprint),
+                (public_key_hash, address, KEYRING.first.fingerprint),
             )
 
     def settle(self, watcher: Watcher) -> int:

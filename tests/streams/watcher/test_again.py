@@ -16,10 +16,10 @@ from streams.watcher.again import _PIECE_BLOCKS
 from streams.watcher.process import CannotReadAgain, read_again
 from tests.streams.watcher.lookout import Lookout
 from tests.support.nodes import NETWORK
-from tests.support.story import ELSEWHERE, KEYCHAIN
+from tests.support.story import ELSEWHERE, KEYRING
 
 DOGE = KOINU_PER_DOGE
-CHANGE = KEYCHAIN.address(CHANGE_CHAIN, 0)
+CHANGE = KEYRING.first.address(CHANGE_CHAIN, 0)
 
 
 def _watch_change(lookout: Lookout) -> None:
