@@ -88,6 +88,8 @@ def _print_table(report: Report, console: Console) -> None:
     for check in report.checks:
         if check.left_out:
             console.print(f"[yellow]{check.check}: not checked[/yellow], {escape(check.left_out)}")
+        elif check.note:
+            console.print(f"[yellow]{check.check}[/yellow]: {escape(check.note)}")
     for check in report.checks:
         for finding in check.first:
             text = escape(f"{finding.subject}: {finding.detail}")

@@ -215,4 +215,5 @@ class _Runner:
             wrong=tally.wrong,
             first=tuple(tally.first),
             seconds=time.monotonic() - started,
+            note=tally.note,
         )
