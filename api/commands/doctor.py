@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from api.commands.arguments import Number
 from api.console import standard_output
 from db.engine import SchemaMismatchError
 from processors.dogecoin.derivation import AccountKeyUnusable
@@ -24,7 +25,7 @@ from streams.doctor import Examined, Options, Report, examination
 )
 @click.option(
     "--unpublished",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=60,
     show_default=True,
     help="Seconds from which on a batch that is not published is a finding.",

@@ -11,6 +11,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from api.commands.arguments import Commands, Whole
 from api.commands.operating import Since, User, database, writer
 from schemas.events import EventType
 from schemas.publications import DeadLetterNotice, Manifest
@@ -22,7 +23,7 @@ from streams.operator.tail import Event, Filter, follow
 _SHOWN_MAX = 20
 
 
-@click.group("events")
+@click.group("events", cls=Commands)
 def command() -> None:
     """Follow the events, or publish again what a broker lost."""
 
@@ -37,7 +38,7 @@ def command() -> None:
 )
 @click.option("--from-beginning", is_flag=True, help="All that the topic still holds.")
 @click.option("--since", type=Since(), help="Since 15m, 2h, 3d, or a time.")
-@click.option("--count", type=click.IntRange(1), help="End after so many.")
+@click.option("--count", type=Whole(1), help="End after so many.")
 @click.option("--no-follow", is_flag=True, help="End where the topic ends now.")
 @click.option("--pretty", is_flag=True, help="Lines to read, also into a file or a pipe.")
 @click.option("--json", "as_json", is_flag=True, help="Events as they are, also on a terminal.")

@@ -9,6 +9,7 @@ import click
 import msgspec
 from click.core import Context, Parameter
 
+from api.commands.arguments import Commands
 from api.commands.operating import Amount
 from api.commands.payer_desk import desk_of_payer, explained
 from api.commands.payer_stranded import adopt, give_up, restored, stranded
@@ -32,7 +33,7 @@ class Kept(Amount):
         )
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Commands, invoke_without_command=True)
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the probe; WALLET_PAYER_PORT.")
 @click.pass_context
 def command(ctx: click.Context, port: int | None) -> None:

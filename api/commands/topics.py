@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import click
 from rich.table import Table
 
+from api.commands.arguments import Commands
 from api.console import standard_output
 from schemas.access import AccessError, grants, script
 from schemas.settings import Settings
@@ -16,7 +17,7 @@ from streams.kafka.acls import Acls
 from streams.kafka.admin import Admin
 
 
-@click.group("topics", invoke_without_command=True)
+@click.group("topics", cls=Commands, invoke_without_command=True)
 @click.option("--create", is_flag=True, help="Create what is missing.")
 @click.pass_context
 def command(ctx: click.Context, create: bool) -> None:

@@ -24,7 +24,7 @@ from schemas.topics import (
     TopicDefinition,
     topic_name,
 )
-from streams.kafka.config import KafkaUnavailable, client_config, finished
+from streams.kafka.config import KafkaUnavailable, client_config, finished, words_of
 
 
 class TopicFacts(NamedTuple):
@@ -82,7 +82,7 @@ def _described(future: Any) -> TopicFacts | None:
     except KafkaException as error:
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return None
-        raise KafkaUnavailable(str(error)) from error
+        raise KafkaUnavailable(words_of(error)) from error
 
 
 class Admin:
