@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "rules": Entry("rules", "Show the rules: fees, limits, confirmations."),
     "operator": Entry("operator", "Send treasury commands: fund, freeze, custody, rules."),
     "events": Entry("events", "Follow the events, or publish again what a broker lost."),
+    "alerts": Entry("alerts", "Follow what operators are told: alarms, and alerts of the views."),
     "chain": Entry("chain", "Play with the local chain: mine, reorganise, look at it."),
     "faucet": Entry("faucet", "Pay test coins to an address from the local node."),
     "loadgen": Entry("loadgen", "Play a marketplace on the real topics, then check the balances."),

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import click
 from rich.table import Table
 
-from api.commands.arguments import Commands
+from api.commands.arguments import Commands, counted
 from api.console import standard_output
 from schemas.access import AccessError, grants, script
 from schemas.settings import Settings
 from schemas.topics import ALL_TOPICS, VIEWS_STATE, Party, topic_name
 from streams.kafka.acls import Acls
 from streams.kafka.admin import Admin
+
+_TIMES: Final = "message.timestamp.type"
 
 
 @click.group("topics", cls=Commands, invoke_without_command=True)
@@ -23,8 +26,9 @@ from streams.kafka.admin import Admin
 def command(ctx: click.Context, create: bool) -> None:
     """Show the wallet's topics: who writes and reads each, and whether the broker has it.
 
-    Exits with 1 if one is missing or has another number of partitions than WALLET_PARTITIONS
-    says, which is fixed for a topic's life.
+    Exits with 1 if one is missing, has another number of partitions than WALLET_PARTITIONS says,
+    which is fixed for a topic's life, or bears its producers' times where it needs the broker's
+    (LogAppendTime): a worker halts there. Whose times those are is not told to who may not ask.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -45,24 +49,29 @@ def _show(settings: Settings, admin: Admin) -> int:
     """Print the table; the number of topics that are missing or wrong."""
     names = [topic_name(settings, topic.name) for topic in ALL_TOPICS]
     present = admin.topics(names)
-    table = Table("topic", "partitions", "written by", "read by", "state", box=None)
+    times = admin.times(list(present))
+    table = Table("topic", "partitions", "times", "written by", "read by", "state", box=None)
     for column in table.columns:
         column.overflow = "fold"
     wrong = 0
     for name, topic in zip(names, ALL_TOPICS, strict=True):
         wanted = topic.partitions or settings.partitions
         facts = present.get(name)
+        time, due = times.get(name), topic.config.get(_TIMES)
         match facts:
             case None if topic is VIEWS_STATE:
                 state = "not made: `wallet views` makes it"
             case None:
                 state = "missing"
             case _ if facts.partitions != wanted:
-                state = f"has {facts.partitions} partitions"
+                state = f"has {counted(facts.partitions, 'partition')}"
+            case _ if due and time and time != due:
+                state = f"has the producers' times: set {_TIMES}={due}"
             case _:
                 state = "ok"
         wrong += state.startswith(("missing", "has"))
-        table.add_row(name, str(wanted), topic.written_by, topic.read_by, state)
+        told = "" if facts is None else time or "not told"
+        table.add_row(name, str(wanted), told, topic.written_by, topic.read_by, state)
     standard_output().print(table)
     return wrong
 

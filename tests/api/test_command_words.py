@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -11,8 +13,13 @@ from click.testing import CliRunner
 from confluent_kafka import KafkaError, KafkaException
 
 from api.cli import group, main
+from api.commands.arguments import counted
+from api.commands.payer_desk import explained
 from streams.kafka.config import words_of
+from streams.local import jars
 from streams.local.errors import StackError
+from streams.local.progress import Silent
+from streams.payer.housework import NothingToDo
 
 
 def said(*arguments: str) -> str:
@@ -106,6 +113,39 @@ def test_what_its_client_complained_of_stands_in_the_error_and_not_on_the_screen
     away = KafkaError(KafkaError._TRANSPORT, "Local: Broker transport failure")
     assert words_of(away).endswith("127.0.0.1:1/bootstrap: Connect failed: Connection refused")
     assert capfd.readouterr().err == ""
+
+
+def test_a_bus_without_a_region_is_told_as_that(tmp_path: Path) -> None:
+    nowhere = {"AWS_DEFAULT_REGION": None, "AWS_CONFIG_FILE": str(tmp_path / "none")}
+    wallet = {"WALLET_AWS_REGION": None, "WALLET_HOME": str(tmp_path)}
+    done = CliRunner().invoke(group, ["bridge", "tail"], env=nowhere | wallet)
+    assert done.output.startswith("Error: the AWS region is not set: set WALLET_AWS_REGION")
+
+
+def test_nothing_to_do_is_told_and_is_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(click.exceptions.Exit) as ended, explained():
+        raise NothingToDo("nothing to join")
+    assert ended.value.exit_code == 0
+    assert capsys.readouterr().out == "nothing to join\n"
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 withdrawal"), (1200, "1,200 withdrawals")])
+def test_one_is_not_counted_as_many(count: int, words: str) -> None:
+    assert counted(count, "withdrawal") == words
+
+
+def test_of_mavens_failure_its_first_error_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mvn").write_text(
+        "#!/bin/sh\necho '[ERROR] Unknown host repo.example'\necho '[ERROR] -> [Help 1]'\nexit 1\n"
+    )
+    (tmp_path / "mvn").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(StackError) as refused:
+        jars.fetch(Silent())
+    assert str(refused.value).endswith("It said: Unknown host repo.example")
 
 
 # ---------------------------------------------------------------------- help
