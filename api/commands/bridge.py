@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from api.commands.arguments import Commands, Whole
+from api.commands.arguments import Commands, Whole, counted
 from schemas.settings import Settings
 from streams import logs
 from streams.bridge.bridge import run_bridge
@@ -84,7 +84,12 @@ def list_letters() -> None:
             f"{each.partition}/{each.offset}  event {letter.partition}/{letter.offset}  "
             f"{letter.reason}"
         )
-    click.echo(f"{count} events were never sent" if count else "none", err=True)
+    click.echo(
+        f"{counted(count, 'event')} {'was' if count == 1 else 'were'} never sent"
+        if count
+        else "none",
+        err=True,
+    )
 
 
 @dead_letters.command("replay")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from api.commands.arguments import Commands, Whole
+from api.commands.arguments import Commands, Whole, counted
 from schemas.settings import Settings
 from streams.local.node.caller import Caller, caller_of
 from streams.local.node.errors import RpcCode, RpcError
@@ -42,12 +42,12 @@ def status() -> None:
     click.echo(f"height   {info['blocks']}")
     click.echo(f"tip      {info['bestblockhash']}")
     click.echo(f"mined    {mined}")
-    click.echo(f"mempool  {waiting['size']} transactions, {waiting['bytes']} bytes")
+    click.echo(f"mempool  {counted(waiting['size'], 'transaction')}, {waiting['bytes']:,} bytes")
     for tip in call(node, "getchaintips"):
         if tip["status"] != "active":
             click.echo(
-                f"branch   {tip['hash']} of {tip['branchlen']} blocks up to {tip['height']}, "
-                f"{tip['status']}"
+                f"branch   {tip['hash']} of {counted(tip['branchlen'], 'block')} up to "
+                f"{tip['height']}, {tip['status']}"
             )
 
 

@@ -12,7 +12,7 @@ import msgspec
 from rich.markup import escape
 from rich.table import Table
 
-from api.commands.arguments import Commands, Number, Whole
+from api.commands.arguments import Commands, Number, Whole, counted
 from api.commands.operating import TOPIC, Since, User, code_of, database, reader, writer
 from api.console import standard_output
 from db import operating
@@ -180,7 +180,7 @@ def replay_letters(
         if dry_run:
             sys.exit(_tell_what_would_be(letters, again))
         if not yes:
-            click.confirm(f"Send {len(letters)} records again?", abort=True, err=True)
+            click.confirm(f"Send {counted(len(letters), 'record')} again?", abort=True, err=True)
         try:
             with closing(Desk(settings, connection)) as desk:
                 bad = [

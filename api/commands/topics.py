@@ -105,7 +105,7 @@ def acls(named: Sequence[str], apply_: bool, check: bool) -> None:
     missing = broker.missing(wanted)
     if apply_:
         broker.add(missing)
-        click.echo(f"added {len(missing)} of {len(wanted)} ACLs")
+        click.echo(f"added {len(missing)} of {counted(len(wanted), 'ACL')}")
         missing = []
     if check:
         _tell_differences([" ".join(grant[:4]) for grant in missing], broker.beyond(wanted))
@@ -118,8 +118,8 @@ def _tell_differences(missing: Sequence[str], beyond: Sequence[str]) -> None:
         click.echo(f"beyond:  {line}")
     if missing or beyond:
         raise click.ClickException(
-            f"{len(missing)} ACLs are missing (`wallet topics acls --apply` adds them), and "
-            f"{len(beyond)} allow what the table does not (remove them by kafka-acls.sh)"
+            f"missing: {len(missing)} (`wallet topics acls --apply` adds them); beyond the table: "
+            f"{len(beyond)} (remove them by kafka-acls.sh)"
         )
     click.echo("the broker's ACLs are those of the table")
 
