@@ -50,7 +50,7 @@ def _show(settings: Settings, admin: Admin) -> int:
     names = [topic_name(settings, topic.name) for topic in ALL_TOPICS]
     present = admin.topics(names)
     times = admin.times(list(present))
-    table = Table("topic", "partitions", "times", "written by", "read by", "state", box=None)
+    table = Table("topic", "partitions", "written by", "read by", "state", box=None)
     for column in table.columns:
         column.overflow = "fold"
     wrong = 0
@@ -66,12 +66,11 @@ def _show(settings: Settings, admin: Admin) -> int:
             case _ if facts.partitions != wanted:
                 state = f"has {counted(facts.partitions, 'partition')}"
             case _ if due and time and time != due:
-                state = f"has the producers' times: set {_TIMES}={due}"
+                state = f"has producers' times: set {_TIMES}={due}"
             case _:
-                state = "ok"
+                state = f"ok, {time}" if time else "ok"
         wrong += state.startswith(("missing", "has"))
-        told = "" if facts is None else time or "not told"
-        table.add_row(name, str(wanted), told, topic.written_by, topic.read_by, state)
+        table.add_row(name, str(wanted), topic.written_by, topic.read_by, state)
     standard_output().print(table)
     return wrong
 
