@@ -404,8 +404,8 @@ def test_a_record_whose_time_is_its_producers_halts_its_partition_until_it_is_st
     environment = environment_of(wallet.settings) | {"COLUMNS": "300"}
     shown = CliRunner().invoke(group, ["topics"], env=environment)
     assert shown.exit_code == 1
-    assert told.output.count("has producers' times: set message.timestamp.type=LogAppendTime") == 1
-    assert "ok, LogAppendTime" in told.output
+    assert shown.output.count("has producers' times: set message.timestamp.type=LogAppendTime") == 1
+    assert "ok, LogAppendTime" in shown.output
     producer = Producer(client_config(wallet.settings))
     value = wire(OpenWallet(), USERS[0])
     told: list[object] = []
