@@ -164,12 +164,12 @@ def _give(forecast: Forecast, order: Callable[[bool], Forecast] | None, *, yes: 
 
 
 def _told(forecast: Forecast) -> Iterator[str]:
-    yield f"coins:     {forecast.coins} of {format_amount(forecast.total)} DOGE together"
+    yield f"coins:      {forecast.coins} of {format_amount(forecast.total)} DOGE together"
     if forecast.moved:
-        yield f"to cold:   {format_amount(forecast.moved)} DOGE"
+        yield f"to cold:    {format_amount(forecast.moved)} DOGE"
     yield f"comes back: {format_amount(forecast.returned)} DOGE"
     yield (
-        f"fee:       {format_amount(forecast.fee)} DOGE for at most {forecast.size:,} bytes, at "
+        f"fee:        {format_amount(forecast.fee)} DOGE for at most {forecast.size:,} bytes, at "
         f"{format_amount(forecast.rate)} DOGE for 1,000"
     )
 
