@@ -46,8 +46,10 @@ def refusal(url: str, certificate: str = "") -> str | None:
 
 def _status_of(answer: urllib.error.HTTPError) -> str:
     try:
-        return str(json.load(answer)["status"])
-    except (ValueError, KeyError, TypeError):
+        document = json.load(answer)
+        missing = [name for name, there in document.get("checks", {}).items() if there is False]
+        return f"without {', '.join(missing)}" if missing else str(document["status"])
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"it answers {answer.code}"
 
 

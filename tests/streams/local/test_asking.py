@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -15,13 +16,19 @@ from streams.local.asking import answers, fault_of
 from tests.support.authority import Authority, ServerFiles
 
 
+#: The API's own answer: what it looked for, and whether it is there.
+_API: Final = (
+    b'{"status": "unready", "checks": {"database": true, "broker": false, "outcomes": false}}'
+)
+
+
 class _Busy(http.server.BaseHTTPRequestHandler):
     """Ready at ``/readyz`` alone."""
 
     def do_GET(self) -> None:
         self.send_response(200 if self.path == "/readyz" else 503)
         self.end_headers()
-        self.wfile.write(b'{"status": "the broker is away"}')
+        self.wfile.write(_API if self.path == "/api" else b'{"status": "the broker is away"}')
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
@@ -54,6 +61,7 @@ def test_it_answers_to_who_knows_its_certificate_and_says_what_is_wrong(
     certificate = str(files.certificate)
     assert answers(f"{secured}/readyz", certificate)
     assert fault_of(f"{secured}/other", certificate) == "the broker is away"
+    assert fault_of(f"{secured}/api", certificate) == "without broker, outcomes"
 
 
 def test_another_process_in_its_place_is_not_taken_for_it(secured: str, tmp_path: Path) -> None:
