@@ -15,7 +15,6 @@ from schemas.settings import SettingsError
 from streams.local.asking import answers, fault_of
 from tests.support.authority import Authority, ServerFiles
 
-
 #: The API's own answer: what it looked for, and whether it is there.
 _API: Final = (
     b'{"status": "unready", "checks": {"database": true, "broker": false, "outcomes": false}}'
