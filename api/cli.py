@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
 
@@ -41,6 +42,7 @@ COMMANDS: Final = {
     "rules": Entry("rules", "Show the rules: fees, limits, confirmations."),
     "operator": Entry("operator", "Send treasury commands: fund, freeze, custody, rules."),
     "events": Entry("events", "Follow the events, or publish again what a broker lost."),
+    "alerts": Entry("alerts", "Follow what operators are told: alarms, and alerts of the views."),
     "chain": Entry("chain", "Play with the local chain: mine, reorganise, look at it."),
     "faucet": Entry("faucet", "Pay test coins to an address from the local node."),
     "loadgen": Entry("loadgen", "Play a marketplace on the real topics, then check the balances."),
@@ -100,6 +102,19 @@ class Table(click.Group):
         command: click.Command = module.command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; one that was given a negative number says so."""
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if re.fullmatch(r"-\d", error.option_name) is None:
+                raise
+            raise click.UsageError(
+                "a negative number is given, and no amount, count, depth or height is one: write "
+                "it without the sign",
+                error.ctx,
+            ) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table itself, without loading anything."""
         with formatter.section("Commands"):
@@ -127,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if not isinstance(error, _explained()):
             raise
-        click.echo(f"wallet: {error}", err=True)
+        click.echo(f"Error: {error}", err=True)
         sys.exit(1)
 
 

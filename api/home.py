@@ -31,6 +31,8 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     #: The process to stop for everything to stop.
     pid: int
     api: str
+    #: File of the certificate that it serves, where it speaks TLS.
+    api_certificate: str = ""
     broker: str
     #: As the role that may only read.
     database: str
@@ -68,13 +70,14 @@ def supervisor_pid(home: Path) -> int | None:
 def folder_of(home: Path, name: str) -> Path:
     """A folder under ``home``, made where it is missing; raises ``StackError``."""
     folder = home / name
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """What cannot be written in it, at ``path`` or under it, is a ``StackError``."""
     try:
         yield
     except OSError as error:
@@ -85,7 +88,7 @@ def _writing(path: Path) -> Iterator[None]:
 def only_one(home: Path) -> Iterator[None]:
     """Hold the lock of ``home``; raises ``StackError`` if another `wallet up` does, or none can."""
     run = folder_of(home, "run")
-    with _writing(run / "up.lock"):
+    with writing(run / "up.lock"):
         file = (run / "up.lock").open("w")
     with file as lock:
         try:
@@ -95,7 +98,8 @@ def only_one(home: Path) -> Iterator[None]:
                 f"it runs already (pid {supervisor_pid(home)}): `wallet status` shows where, "
                 "`wallet down` stops it"
             ) from None
-        record(run / "up.pid", os.getpid())
+        with writing(run / "up.pid"):
+            record(run / "up.pid", os.getpid())
         try:
             yield
         finally:

@@ -224,6 +224,7 @@ class LocalWallet:
                 home=self._home,
                 env=_environment_of(name, settings) | own,
                 ready_url=f"{address_of(name, settings)}/readyz",
+                certificate=settings.api_tls_certificate,
             )
             with self._progress.step(f"starting the {name}"):
                 self._supervisor.start(service)
@@ -235,6 +236,7 @@ class LocalWallet:
         endpoints = Endpoints(
             pid=os.getpid(),
             api=address_of("api", settings),
+            api_certificate=settings.api_tls_certificate,
             broker=settings.kafka["bootstrap.servers"],
             database=settings.api_database_url,
             worker_metrics=f"{address_of('worker', settings)}/metrics",

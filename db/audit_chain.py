@@ -284,19 +284,51 @@ class Closing(NamedTuple):
     orphaned: int
     #: Gone by payments of ours and their fees, less what the ledger has posted of them.
     unposted: int
-    #: In the ledger by hand: deposits, capital and custody that no receipt and no payment explains.
-    by_hand: int
+    #: Capital, revenue and custody that operators booked; the payer's own moves are none of it.
+    house: int
+    #: Deposits credited and withdrawals posted, of which watcher, payer and chain know nothing.
+    invented: int
+    #: Coins on change addresses that no payment of ours brought there, spent since or not.
+    outside: int
+
+    @property
+    def by_hand(self) -> int:
+        """In the ledger by hand."""
+        return self.house + self.invented
 
     @property
     def lacking(self) -> int:
         """What the books have, and there are no coins for; negative where there are more."""
         return self.chain + self.uncredited - self.orphaned - self.unposted - self.coins
 
+    @property
+    def without_coins(self) -> int:
+        """What was booked by hand and has no coins: coins that came in are taken to be what was
+        booked as the owners' own, up to its sum."""
+        return self.by_hand - min(self.outside, max(self.house, 0))
+
+    @property
+    def unexplained(self) -> int:
+        """What is lacking beside that: a loss, or where negative a gain that nobody booked."""
+        return self.lacking - self.without_coins
+
 
 CLOSING_TABLES: Final = (
     *("coins", "spends", "spenders", "receipts", "deposits", "entries", "withdrawals", "commands"),
-    *("watched_scripts", "payout_versions", "network_fees"),
+    *("watched_scripts", "payout_versions", "payouts", "network_fees", "watcher_outbox", "blocks"),
 )
+
+#: Of a deposit ``d`` that has no receipt: whether the watcher or the chain's own blocks know of it,
+#: so that its coins were here, and are lost with the receipt.
+_WAS_RECEIVED: Final = """(
+    EXISTS (SELECT FROM blocks b WHERE b.hash = d.block_hash)
+    OR EXISTS (SELECT FROM watcher_outbox o WHERE o.user_id = d.user_id AND o.idempotency_key
+                    = 'deposit:' || d.txid || ':' || d.vout || ':' || d.creditings))"""
+
+#: Of a posting ``p`` whose transaction is not known to spend our coins: whether we signed it.
+_WAS_SIGNED: Final = """(
+    EXISTS (SELECT FROM payout_versions v WHERE v.txid = p.txid)
+    OR EXISTS (SELECT FROM payouts c WHERE c.confirmed_txid = p.txid))"""
 
 _CLOSING: Final = f"""
 WITH {_FLOWS}, moves AS (
@@ -321,12 +353,18 @@ WITH {_FLOWS}, moves AS (
       FROM posted p JOIN spenders s ON s.txid = p.txid AND s.height IS NULL
 ), strange AS (
     SELECT coalesce(sum(p.amount), 0) AS posted
-      FROM posted p WHERE NOT EXISTS (SELECT FROM spenders s WHERE s.txid = p.txid)
+      FROM posted p
+     WHERE NOT EXISTS (SELECT FROM spenders s WHERE s.txid = p.txid) AND NOT {_WAS_SIGNED}
+), brought AS (
+    SELECT coalesce(sum(c.amount), 0) AS amount
+      FROM coins c JOIN watched_scripts w USING (public_key_hash)
+     WHERE w.chain = 1 AND c.height IS NOT NULL
+       AND NOT EXISTS (SELECT FROM spenders s WHERE s.txid = c.txid AND s.height IS NOT NULL)
 ), booked AS (
     SELECT coalesce(sum(debit - credit), 0) AS chain,
            coalesce(sum(debit - credit)
                     FILTER (WHERE entry_type IN ('CAPITAL', 'REVENUE', 'CUSTODY')), 0)
-               + (SELECT coalesce(sum(amount), 0) FROM moves) AS by_hand
+               + (SELECT coalesce(sum(amount), 0) FROM moves) AS house
       FROM entries WHERE account = 'chain'
 ), received AS (
     SELECT coalesce(sum(r.amount) FILTER (WHERE r.height IS NOT NULL
@@ -334,15 +372,15 @@ WITH {_FLOWS}, moves AS (
                AS uncredited,
            coalesce(sum(d.amount) FILTER (WHERE r.height IS NULL AND r.txid IS NOT NULL
                                             AND d.status = 'credited'), 0) AS orphaned,
-           coalesce(sum(d.amount) FILTER (WHERE r.txid IS NULL AND d.status = 'credited'), 0)
-               AS by_hand
+           coalesce(sum(d.amount) FILTER (WHERE r.txid IS NULL AND d.status = 'credited'
+                                            AND NOT {_WAS_RECEIVED}), 0) AS invented
       FROM receipts r FULL JOIN deposits d ON d.txid = r.txid AND d.vout = r.vout
 )
 SELECT (SELECT coalesce(sum(c.amount), 0) FROM coins c WHERE c.height IS NOT NULL
            AND NOT EXISTS (SELECT FROM spends x WHERE x.txid = c.txid AND x.vout = c.vout)),
-       b.chain, r.uncredited, r.orphaned, p.unposted - u.posted,
-       b.by_hand + r.by_hand - s.posted
-  FROM booked b, received r, payments p, uprooted u, strange s
+       b.chain, r.uncredited, r.orphaned, p.unposted - u.posted, b.house, r.invented - s.posted,
+       o.amount
+  FROM booked b, received r, payments p, uprooted u, strange s, brought o
 """
 
 

@@ -178,6 +178,12 @@ def house_balances(connection: Connection) -> dict[str, int]:
     return {account: int(debited) for account, debited in rows}
 
 
+def is_known(connection: Connection, user_id: str) -> bool:
+    """Whether a user has a wallet, which the first command that concerns them opens."""
+    row = connection.execute("SELECT 1 FROM wallets WHERE user_id = %s", (user_id,)).fetchone()
+    return row is not None
+
+
 def active_address(connection: Connection, user_id: str) -> str | None:
     """The deposit address that a user is shown."""
     row = connection.execute(

@@ -101,7 +101,8 @@ _PARTS: Final = (
     """,
     """
     SELECT p.created_at, 'payer', 'coins reserved in payout ' || p.id || ', with '
-           || (SELECT count(*) FROM claims o WHERE o.payout_id = p.id) - 1 || ' others'
+           || (SELECT CASE count(*) WHEN 2 THEN '1 other' ELSE count(*) - 1 || ' others' END
+                 FROM claims o WHERE o.payout_id = p.id)
       FROM payouts p WHERE p.id = %(payout)s
     """,
     """
@@ -115,7 +116,8 @@ _PARTS: Final = (
     " FROM payout_versions WHERE payout_id = %(payout)s AND first_sent_at IS NOT NULL",
     """
     SELECT last_sent_at, 'node',
-           'version ' || version || ' sent ' || sends || ' times, last answer ' || last_answer
+           'version ' || version || ' sent ' || CASE sends WHEN 1 THEN 'once' ELSE sends || ' times'
+           END || ', last answer ' || last_answer
       FROM payout_versions WHERE payout_id = %(payout)s AND last_sent_at IS NOT NULL
     """,
     """
@@ -135,10 +137,13 @@ _PARTS: Final = (
 
 
 def story(connection: Connection, about: Line) -> list[Event]:
-    """All that happened to a withdrawal, in the order of time."""
-    query = " UNION ".join(f"({part})" for part in _PARTS)
+    """All that happened to a withdrawal, in the order of time; at the same time, of the parts."""
+    query = " UNION ".join(
+        f"SELECT *, {number} AS part FROM ({part}) AS p(time, source, text)"
+        for number, part in enumerate(_PARTS)
+    )
     rows = connection.execute(
-        f"{query} ORDER BY 1, 2, 3",
+        f"SELECT time, source, text FROM ({query}) AS told ORDER BY time, part, text",
         {"id": about.id, "user": about.user_id, "payout": about.payout_id},
     )
     return [Event(*row) for row in rows]

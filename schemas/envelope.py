@@ -233,7 +233,8 @@ def _object_in(value: bytes) -> dict[str, msgspec.Raw] | Malformed:
         if isinstance(document, dict):
             return _document_decoder.decode(value)
     except UnicodeDecodeError as fault:
-        return Malformed(Rejection.NOT_UTF8, str(fault))
+        stray = f"byte {fault.start + 1} of {len(value)} is 0x{value[fault.start]:02x}"
+        return Malformed(Rejection.NOT_UTF8, f"The value is not UTF-8 text: {stray}")
     except RecursionError:
         return Malformed(Rejection.NOT_JSON, "nested too deep")
     except msgspec.DecodeError as fault:

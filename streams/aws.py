@@ -18,6 +18,11 @@ for _name in ("boto3", "botocore", "urllib3"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
+def has_region(settings: Settings) -> bool:
+    """Whether a client would know where to ask: by our setting, or as every AWS client does."""
+    return bool(settings.aws_region or boto3.Session().region_name)
+
+
 def client(
     settings: Settings,
     service: str,

@@ -8,6 +8,7 @@ import sys
 import click
 import msgspec
 
+from api.commands.arguments import Whole
 from api.serve import serve
 from schemas.settings import Settings, SettingsError
 from streams import logs
@@ -15,9 +16,7 @@ from streams import logs
 
 @click.command()
 @click.option("--host", help="Address to listen on; WALLET_API_HOST otherwise.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one. WALLET_API_PORT."
-)
+@click.option("--port", type=Whole(0, 65535), help="Port; 0 takes a free one. WALLET_API_PORT.")
 def command(host: str | None, port: int | None) -> None:
     """Serve the REST API until SIGTERM or Ctrl-C.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from api.commands.arguments import Commands, Whole, counted
 from schemas.settings import Settings
 from streams import logs
 from streams.bridge.bridge import run_bridge
@@ -15,10 +16,8 @@ from streams.bridge.tap import Tap, TapFault
 from streams.kafka.follow import RecordsGone
 
 
-@click.group(invoke_without_command=True)
-@click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port of the probe; WALLET_BRIDGE_PORT."
-)
+@click.group(cls=Commands, invoke_without_command=True)
+@click.option("--port", type=Whole(0, 65535), help="Port of the probe; WALLET_BRIDGE_PORT.")
 @click.option(
     "--skip-gone", is_flag=True, help="Go on where the topic has dropped events that were not sent."
 )
@@ -46,7 +45,7 @@ def command(ctx: click.Context, port: int | None, skip_gone: bool) -> None:
 
 
 @command.command("tail")
-@click.option("--count", type=click.IntRange(0), default=0, help="End after so many; 0 goes on.")
+@click.option("--count", type=Whole(0), default=0, help="End after so many; 0 goes on.")
 def tail(count: int) -> None:
     """Show what arrives on the bus, a JSON object a line.
 
@@ -85,12 +84,17 @@ def list_letters() -> None:
             f"{each.partition}/{each.offset}  event {letter.partition}/{letter.offset}  "
             f"{letter.reason}"
         )
-    click.echo(f"{count} events were never sent" if count else "none", err=True)
+    click.echo(
+        f"{counted(count, 'event')} {'was' if count == 1 else 'were'} never sent"
+        if count
+        else "none",
+        err=True,
+    )
 
 
 @dead_letters.command("replay")
-@click.argument("partition", type=click.IntRange(0))
-@click.argument("offset", type=click.IntRange(0))
+@click.argument("partition", type=Whole(0))
+@click.argument("offset", type=Whole(0))
 def replay(partition: int, offset: int) -> None:
     """Send one again, by its own PARTITION and OFFSET, as `list` tells them."""
     settings = Settings.from_environ()

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from api.commands.arguments import Commands, Whole, counted
 from schemas.settings import Settings
 from streams.local.node.caller import Caller, caller_of
 from streams.local.node.errors import RpcCode, RpcError
@@ -16,8 +17,11 @@ _PLAYGROUND: Final = "regtest"
 #: Takes the rewards of a branch on a node that is not ours; nobody has its key.
 _NOBODY: Final = "mfWxJ45yp2SFn7UciZyNpvDKrzbhyfKrY8"
 
+#: As many as the node mines or undoes at once.
+_BLOCKS_MAX: Final = 10_000
 
-@click.group("chain")
+
+@click.group("chain", cls=Commands)
 def command() -> None:
     """Play with the chain of the local stack: mine blocks, reorganise, look at it.
 
@@ -38,17 +42,17 @@ def status() -> None:
     click.echo(f"height   {info['blocks']}")
     click.echo(f"tip      {info['bestblockhash']}")
     click.echo(f"mined    {mined}")
-    click.echo(f"mempool  {waiting['size']} transactions, {waiting['bytes']} bytes")
+    click.echo(f"mempool  {counted(waiting['size'], 'transaction')}, {waiting['bytes']:,} bytes")
     for tip in call(node, "getchaintips"):
         if tip["status"] != "active":
             click.echo(
-                f"branch   {tip['hash']} of {tip['branchlen']} blocks up to {tip['height']}, "
-                f"{tip['status']}"
+                f"branch   {tip['hash']} of {counted(tip['branchlen'], 'block')} up to "
+                f"{tip['height']}, {tip['status']}"
             )
 
 
 @command.command("mine")
-@click.argument("count", type=click.IntRange(1, 10_000), default=1)
+@click.argument("count", type=Whole(1, _BLOCKS_MAX), default=1)
 @click.option("--to", "address", help="Whom the rewards go to; the node's own purse by default.")
 def mine(count: int, address: str | None) -> None:
     """Mine COUNT blocks (1) at once."""
@@ -62,9 +66,9 @@ def mine(count: int, address: str | None) -> None:
 
 
 @command.command("reorg")
-@click.argument("depth", type=click.IntRange(min=1), default=1)
-@click.option("--length", type=click.IntRange(min=1), help="Blocks of the branch; DEPTH + 1.")
-@click.option("--empty", type=click.IntRange(min=0), default=0, help="So many of them are empty.")
+@click.argument("depth", type=Whole(1, _BLOCKS_MAX), default=1)
+@click.option("--length", type=Whole(1, _BLOCKS_MAX + 1), help="Blocks of the branch; DEPTH + 1.")
+@click.option("--empty", type=Whole(0, _BLOCKS_MAX), default=0, help="So many of them are empty.")
 @click.option("--leave-out", multiple=True, metavar="TXID", help="It waits in the mempool again.")
 @click.option("--drop", multiple=True, metavar="TXID", help="It is forgotten by the node.")
 @click.option("--malleate", multiple=True, metavar="TXID", help="It gets another txid.")

@@ -12,6 +12,7 @@ import msgspec
 from rich.markup import escape
 from rich.table import Table
 
+from api.commands.arguments import Commands, Number, Whole, counted
 from api.commands.operating import TOPIC, Since, User, code_of, database, reader, writer
 from api.console import standard_output
 from db import operating
@@ -28,7 +29,7 @@ _LINES = {code.value: code.line for code in Rejection}
 _REPLAY_MAX = 10_000
 
 
-@click.group("dead-letters")
+@click.group("dead-letters", cls=Commands)
 def command() -> None:
     """List, show and replay records that were refused.
 
@@ -71,7 +72,7 @@ def _filter(
 @command.command("list")
 @_filtered
 @click.option("--waiting/--replayed", "waiting", default=None, help="Not replayed, or replayed.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--limit", type=Whole(1), default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
 def list_letters(
     code: str | None,
@@ -148,9 +149,7 @@ def show(letter_id: str, raw: bool) -> None:
 @click.option("--again", is_flag=True, help="Also those that were replayed already.")
 @click.option("--dry-run", is_flag=True, help="Send nothing; tell what would be sent.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option(
-    "--wait", type=click.FloatRange(0), default=15, show_default=True, help="Seconds for each."
-)
+@click.option("--wait", type=Number(0), default=15, show_default=True, help="Seconds for each.")
 def replay_letters(
     letter_ids: tuple[str, ...],
     code: str | None,
@@ -181,7 +180,7 @@ def replay_letters(
         if dry_run:
             sys.exit(_tell_what_would_be(letters, again))
         if not yes:
-            click.confirm(f"Send {len(letters)} records again?", abort=True, err=True)
+            click.confirm(f"Send {counted(len(letters), 'record')} again?", abort=True, err=True)
         try:
             with closing(Desk(settings, connection)) as desk:
                 bad = [

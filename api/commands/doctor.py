@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from api.commands.arguments import Number
 from api.console import standard_output
 from db.engine import SchemaMismatchError
 from processors.dogecoin.derivation import AccountKeyUnusable
@@ -24,7 +25,7 @@ from streams.doctor import Examined, Options, Report, examination
 )
 @click.option(
     "--unpublished",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=60,
     show_default=True,
     help="Seconds from which on a batch that is not published is a finding.",
@@ -88,6 +89,8 @@ def _print_table(report: Report, console: Console) -> None:
     for check in report.checks:
         if check.left_out:
             console.print(f"[yellow]{check.check}: not checked[/yellow], {escape(check.left_out)}")
+        elif check.note:
+            console.print(f"[yellow]{check.check}[/yellow]: {escape(check.note)}")
     for check in report.checks:
         for finding in check.first:
             text = escape(f"{finding.subject}: {finding.detail}")

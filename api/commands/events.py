@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from datetime import datetime
 from typing import Any
 
 import click
 import msgspec
 from rich.console import Console
 
-from api.commands.operating import Since, User, database, writer
+from api.commands.arguments import Commands
+from api.commands.operating import User, database, writer
+from api.commands.tailing import Tailed, show, tailing
 from schemas.events import EventType
 from schemas.publications import DeadLetterNotice, Manifest
 from schemas.settings import Settings
@@ -22,7 +23,7 @@ from streams.operator.tail import Event, Filter, follow
 _SHOWN_MAX = 20
 
 
-@click.group("events")
+@click.group("events", cls=Commands)
 def command() -> None:
     """Follow the events, or publish again what a broker lost."""
 
@@ -35,55 +36,14 @@ def command() -> None:
     multiple=True,
     help=f"Of this type, or like withdrawal.*; may be repeated. Types: {', '.join(EventType)}.",
 )
-@click.option("--from-beginning", is_flag=True, help="All that the topic still holds.")
-@click.option("--since", type=Since(), help="Since 15m, 2h, 3d, or a time.")
-@click.option("--count", type=click.IntRange(1), help="End after so many.")
-@click.option("--no-follow", is_flag=True, help="End where the topic ends now.")
-@click.option("--pretty", is_flag=True, help="Lines to read, also into a file or a pipe.")
-@click.option("--json", "as_json", is_flag=True, help="Events as they are, also on a terminal.")
-def tail(
-    users: tuple[str, ...],
-    types: tuple[str, ...],
-    from_beginning: bool,
-    since: datetime | None,
-    count: int | None,
-    no_follow: bool,
-    pretty: bool,
-    as_json: bool,
-) -> None:
+@tailing
+def tail(users: tuple[str, ...], types: tuple[str, ...], tailed: Tailed) -> None:
     """Print events as they come: JSON, a line each; on a terminal, lines to read.
 
     Only committed events are shown. Without --from-beginning or --since those from now on are.
     """
-    if from_beginning and since is not None:
-        raise click.UsageError("--from-beginning or --since, not both")
-    if no_follow and not from_beginning and since is None:
-        raise click.UsageError("--no-follow ends at once without --from-beginning or --since")
-    if pretty and as_json:
-        raise click.UsageError("--pretty or --json, not both")
-    settings = Settings.from_environ()
-    readable = pretty or (sys.stdout.isatty() and not as_json)
-    seen = 0
-    try:
-        for event in follow(
-            settings,
-            Filter(users, types),
-            from_beginning=from_beginning,
-            since_ms=None if since is None else int(since.timestamp() * 1000),
-            to_the_end=no_follow,
-        ):
-            if event is None:
-                continue
-            click.echo(_line(event) if readable else event.value)
-            seen += 1
-            if seen == count:
-                return
-    except KeyboardInterrupt:
-        return
-    except BrokenPipeError:
-        # Whoever reads has seen enough.
-        sys.stderr.close()
-        return
+    events = follow(Settings.from_environ(), Filter(users, types), tailed.span)
+    show(events, tailed, lambda event: (_line(event), event.value))
 
 
 def _line(event: Event) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import ssl
 import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Final
 
 import click
 
 from api.probes import address_of
-from schemas.settings import Settings, SettingsError
+from schemas.settings import Settings
+from streams.local.asking import fault_of
 
-_TIMEOUT_SECONDS: Final = 3.0
 #: The first process of a container, which is what a container is for.
 _FIRST: Final = Path("/proc/1/cmdline")
 
@@ -34,45 +31,13 @@ def command(process: str | None, ready: bool) -> None:
     name = process or _of_container()
     path = "/readyz" if ready else "/healthz"
     try:
-        said = _ask(f"{address_of(name, settings)}{path}", settings)
+        said = fault_of(f"{address_of(name, settings)}{path}", settings.api_tls_certificate)
     except OSError as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise click.ClickException(f"the {name} does not answer: {reason}") from None
     if said is not None:
         raise click.ClickException(f"the {name} is not {'ready' if ready else 'well'}: {said}")
     click.echo(f"the {name} is {'ready' if ready else 'well'}")
-
-
-def _ask(url: str, settings: Settings) -> str | None:
-    """What the process says that is wrong, or None."""
-    context = _pinned(settings.api_tls_certificate) if url.startswith("https:") else None
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS, context=context):  # noqa: S310
-            return None
-    except urllib.error.HTTPError as answer:
-        with answer:
-            return _fault(answer)
-
-
-def _fault(answer: urllib.error.HTTPError) -> str:
-    try:
-        return str(json.load(answer)["status"])
-    except (ValueError, KeyError, TypeError):
-        return f"it answers {answer.code}"
-
-
-def _pinned(certificate: str) -> ssl.SSLContext:
-    """Trust the very certificate that the process serves: on the loopback it has no other name."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    try:
-        context.load_verify_locations(certificate)
-    except OSError as error:
-        raise SettingsError(
-            f"WALLET_API_TLS_CERTIFICATE names {certificate}, which cannot be read: {error}"
-        ) from None
-    return context
 
 
 def _of_container() -> str:

@@ -9,6 +9,7 @@ from typing import Final
 import click
 import msgspec
 
+from api.commands.arguments import Commands
 from processors.dogecoin.derivation import (
     AccountKeyUnusable,
     Keychain,
@@ -29,7 +30,7 @@ from streams.secrets import SecretFault, Secrets
 _ENTROPY_BYTES: Final = {"12": 16, "24": 32}
 
 
-@click.group("keys")
+@click.group("keys", cls=Commands)
 def command() -> None:
     """Make the account's keys offline, put the private one away, check it.
 

@@ -21,30 +21,31 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from api.commands.arguments import Number, Whole
 from api.console import standard_output
 from schemas.settings import Settings
 from streams.loadgen.pieces import Shares
 from streams.loadgen.referee import Report
 from streams.loadgen.run import Game, Options, Stalled
 
-_SHARE = click.FloatRange(0, 1, max_open=True)
+_SHARE = Number(0, 1, max_open=True)
 
 
 @click.command("loadgen")
-@click.option("--users", type=click.IntRange(2, 1_000_000), default=200, show_default=True)
+@click.option("--users", type=Whole(2, 1_000_000), default=200, show_default=True)
 @click.option(
     "--commands",
-    type=click.IntRange(0),
+    type=Whole(0),
     help="Records of the marketplace; 10,000 unless --duration ends it.",
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=0,
     show_default=True,
     help="Records a second; 0 sends as fast as it goes.",
 )
-@click.option("--duration", type=click.FloatRange(0, min_open=True), help="End after so many s.")
+@click.option("--duration", type=Number(0, min_open=True), help="End after so many s.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same plays the same.")
 @click.option("--run", help="Mixed into the users' ids; the time, so that each run has its own.")
 @click.option(
@@ -58,7 +59,7 @@ _SHARE = click.FloatRange(0, 1, max_open=True)
 )
 @click.option(
     "--patience",
-    type=click.FloatRange(1),
+    type=Number(1),
     default=30,
     show_default=True,
     help="Give up when no outcome came for so many seconds.",

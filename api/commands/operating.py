@@ -13,6 +13,7 @@ import click
 import msgspec
 from click.core import Context, Parameter
 
+from api.commands.arguments import Number
 from db.engine import SchemaMismatchError
 from db.operating import Connection, Outcome, session
 from schemas.amounts import Koinu, format_amount, parse_amount
@@ -55,6 +56,12 @@ class User(click.ParamType):
         """Refuse what is no canonical UUID: it would be another key."""
         text = str(value)
         if not re.fullmatch(UUID_PATTERN[1:-1], text):
+            if re.fullmatch(UUID_PATTERN[1:-1], text.lower()):
+                self.fail(
+                    f"{text!r} is not a canonical UUID: write it in lower case, {text.lower()}",
+                    param,
+                    ctx,
+                )
             self.fail(f"{text!r} is not a canonical UUID in lower case", param, ctx)
         return text
 
@@ -116,7 +123,7 @@ def sending(function: _Function) -> _Function:
         click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON."),
         click.option(
             "--wait",
-            type=click.FloatRange(0),
+            type=Number(0),
             default=15,
             show_default=True,
             help="Seconds to wait for the outcome.",

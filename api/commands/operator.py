@@ -8,11 +8,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from api.commands.arguments import Commands, Whole
 from api.commands.operating import Amount, User, database, reader, send, sending
 from api.commands.operator_deposit import deposit
 from api.commands.operator_partition import partition
 from api.console import standard_output
-from db.operating import house_balances, rules_history
+from db.operating import house_balances, is_known, rules_history
 from db.payout_story import signed_as
 from processors.dogecoin.derivation import AccountKeyUnusable
 from processors.dogecoin.keyring import AccountUnknown
@@ -44,7 +45,7 @@ from streams.operator import rules as wording
 _TREASURY = [kind.value for kind in CommandType if TOPIC_OF[kind] is CommandTopic.TREASURY]
 
 
-@click.group("operator")
+@click.group("operator", cls=Commands)
 def command() -> None:
     """Send treasury commands, and let halted partitions go on.
 
@@ -127,7 +128,7 @@ def move_custody(
 @command.command("network-fee")
 @click.argument("txid")
 @click.argument("amount", type=Amount())
-@click.option("--ordinal", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--ordinal", type=Whole(1), default=1, show_default=True)
 @click.option("--reverse", is_flag=True, help="Take that posting back.")
 @sending
 def network_fee(
@@ -156,12 +157,38 @@ def network_fee(
     )
 
 
+def _refuse_if_unknown(user: str) -> None:
+    """One letter wrong would freeze nobody, and open a wallet for nobody."""
+    with database(reader(Settings.from_environ())) as connection:
+        if is_known(connection, user):
+            return
+    raise click.ClickException(
+        f"nobody has the id {user}: no command of this user was ever applied. "
+        "--although-unknown sends it all the same"
+    )
+
+
 @command.command("freeze")
 @click.argument("user", type=User())
 @click.option("--reason", required=True, help="Shown in the event.")
+@click.option(
+    "--although-unknown",
+    is_flag=True,
+    help="Also a user of whom nothing came yet: a wallet is opened for them.",
+)
 @sending
-def freeze(user: str, reason: str, key: str | None, yes: bool, wait: float, as_json: bool) -> None:
+def freeze(
+    user: str,
+    reason: str,
+    although_unknown: bool,
+    key: str | None,
+    yes: bool,
+    wait: float,
+    as_json: bool,
+) -> None:
     """Forbid USER to lock, pay, convert, request withdrawals, and have them claimed."""
+    if not although_unknown:
+        _refuse_if_unknown(user)
     data = FreezeWallet(reason=reason)
     _send(CommandType.FREEZE_WALLET, data, user=user, key=key, yes=yes, wait=wait, as_json=as_json)
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from api.commands.arguments import Commands, Whole
 from api.commands.operating import Amount, User, database, reader, send, sending
 from db.operating import active_address, rules_history
 from schemas.amounts import Koinu
@@ -18,7 +19,7 @@ from streams.operator.desk import order
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-@click.group("deposit")
+@click.group("deposit", cls=Commands)
 def deposit() -> None:
     """Record, credit or take back a deposit by hand.
 
@@ -33,9 +34,9 @@ _seen = (
     click.argument("amount", type=Amount()),
     click.option("--address", help="Where it was paid to; the user's active one by default."),
     click.option("--txid", help="Made up by default."),
-    click.option("--vout", type=click.IntRange(0), default=0, show_default=True),
+    click.option("--vout", type=Whole(0), default=0, show_default=True),
     click.option("--block", "block_hash", help="Made up by default."),
-    click.option("--height", type=click.IntRange(0), default=0, show_default=True),
+    click.option("--height", type=Whole(0), default=0, show_default=True),
     click.option("--on-chain", is_flag=True, help="It is there: I have looked."),
 )
 
@@ -82,7 +83,7 @@ def detect(
 
 @deposit.command("process")
 @_paid
-@click.option("--ordinal", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--ordinal", type=Whole(1), default=1, show_default=True)
 @sending
 def process(
     user: str,
@@ -122,8 +123,8 @@ def process(
 @deposit.command("reverse")
 @click.argument("user", type=User())
 @click.argument("txid")
-@click.option("--vout", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--ordinal", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--vout", type=Whole(0), default=0, show_default=True)
+@click.option("--ordinal", type=Whole(1), default=1, show_default=True)
 @sending
 def reverse(
     user: str,

@@ -9,6 +9,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
+from api.commands.arguments import Commands, Number, Whole
 from api.commands.operating import TOPIC, code_of, database, reader, writer
 from api.console import standard_output
 from db import adoption
@@ -35,7 +36,7 @@ class Offset(click.ParamType):
         return int(text)
 
 
-@click.group("partition")
+@click.group("partition", cls=Commands)
 def partition() -> None:
     """Look at partitions, and let a halted one go on.
 
@@ -75,7 +76,7 @@ def list_partitions(only_halted: bool) -> None:
 
 @partition.command("adopt")
 @click.argument("topic", type=TOPIC)
-@click.argument("numbers", metavar="[PARTITION]...", type=click.IntRange(0), nargs=-1)
+@click.argument("numbers", metavar="[PARTITION]...", type=Whole(0), nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every halted partition of the topic.")
 @click.option(
     "--recreated", is_flag=True, help="Take the topic that was made anew, from its start."
@@ -87,7 +88,7 @@ def list_partitions(only_halted: bool) -> None:
 @click.option("--abandon", is_flag=True, help="Give up events of applied batches that are nowhere.")
 @click.option(
     "--patience",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=0,
     show_default=True,
     help="Seconds to wait until the group has no members, where its offset has to be set.",

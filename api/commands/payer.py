@@ -9,6 +9,7 @@ import click
 import msgspec
 from click.core import Context, Parameter
 
+from api.commands.arguments import Commands
 from api.commands.operating import Amount
 from api.commands.payer_desk import desk_of_payer, explained
 from api.commands.payer_stranded import adopt, give_up, restored, stranded
@@ -32,7 +33,7 @@ class Kept(Amount):
         )
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Commands, invoke_without_command=True)
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the probe; WALLET_PAYER_PORT.")
 @click.pass_context
 def command(ctx: click.Context, port: int | None) -> None:
@@ -203,12 +204,12 @@ def _give(forecast: Forecast, order: Callable[[bool], Forecast] | None, *, yes: 
 
 
 def _told(forecast: Forecast) -> Iterator[str]:
-    yield f"coins:     {forecast.coins} of {format_amount(forecast.total)} DOGE together"
+    yield f"coins:      {forecast.coins} of {format_amount(forecast.total)} DOGE together"
     if forecast.moved:
-        yield f"to cold:   {format_amount(forecast.moved)} DOGE"
+        yield f"to cold:    {format_amount(forecast.moved)} DOGE"
     yield f"comes back: {format_amount(forecast.returned)} DOGE"
     yield (
-        f"fee:       {format_amount(forecast.fee)} DOGE for at most {forecast.size:,} bytes, at "
+        f"fee:        {format_amount(forecast.fee)} DOGE for at most {forecast.size:,} bytes, at "
         f"{format_amount(forecast.rate)} DOGE for 1,000"
     )
 

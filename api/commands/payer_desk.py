@@ -18,7 +18,7 @@ from processors.seed import RulesOfAnotherAccount, keyring_of
 from schemas.rejections import Malformed
 from schemas.settings import Settings
 from streams.node.client import Node, NodeFault, endpoint_of
-from streams.payer.housework import NotOrdered
+from streams.payer.housework import NothingToDo, NotOrdered
 from streams.payer.office import BLOCKS_TO_WAIT, Desk, Limits
 from streams.payer.stranding import NotGivenUp
 from streams.secrets import SecretFault
@@ -86,5 +86,8 @@ def explained() -> Iterator[None]:
         raise click.ClickException(f"WALLET_FEE_*: {fault.detail}") from None
     except NodeFault as fault:
         raise click.ClickException(f"the node cannot tell: {fault}") from None
+    except NothingToDo as idle:
+        click.echo(str(idle))
+        raise click.exceptions.Exit(0) from None
     except _FAULTS as fault:
         raise click.ClickException(str(fault)) from None

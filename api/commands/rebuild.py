@@ -23,6 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from api.commands.arguments import counted
 from api.console import standard_output
 from db import migrate, rebuilding
 from db.audit import snapshot
@@ -142,10 +143,10 @@ def _rebuild(
         closing(rebuild.Rebuild(settings, connection, resume=resume, progress=tell)) as replaying,
     ):
         done = replaying.run()
-        console.print(
-            f"{done.batches:,} batches with {done.records:,} records replayed"
-            + (f", {done.skipped:,} were there already" if done.skipped else "")
-        )
+        batches = counted(done.batches, "batch", "batches")
+        records = counted(done.records, "record")
+        there = f", {done.skipped:,} were there already" if done.skipped else ""
+        console.print(f"{batches} with {records} replayed{there}")
         if source is None:
             return []
         return rebuild.catch_up_and_compare(replaying, source, target, progress=tell)

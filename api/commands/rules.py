@@ -6,6 +6,7 @@ import click
 import msgspec
 from rich.table import Table
 
+from api.commands.arguments import Whole
 from api.commands.operating import database, reader
 from api.console import standard_output
 from db.operating import RulesVersion, rules_history
@@ -15,7 +16,7 @@ from streams.operator.rules import fields_of
 
 @click.command("rules")
 @click.option("--history", is_flag=True, help="Every version beside the other, the newest first.")
-@click.option("--version", "version", type=click.IntRange(1), help="One version.")
+@click.option("--version", "version", type=Whole(1), help="One version.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a version, a line each.")
 def command(history: bool, version: int | None, as_json: bool) -> None:
     """Show the rules in force: fees, limits, confirmations.

@@ -7,6 +7,7 @@ import re
 import click
 
 from api.auth import INTERNAL, mint
+from api.commands.arguments import Whole
 from schemas.commands import UUID_PATTERN
 from schemas.settings import Settings, SettingsError
 
@@ -19,7 +20,7 @@ __all__ = ["command", "mint"]
 @click.option("--scope", "scopes", multiple=True, help="Another scope; may be given again.")
 @click.option(
     "--lifetime",
-    type=click.IntRange(1, 86_400 * 365),
+    type=Whole(1, 86_400 * 365),
     default=3600,
     show_default=True,
     help="Seconds until it expires.",
@@ -35,8 +36,12 @@ def command(subject: str, service: bool, scopes: tuple[str, ...], lifetime: int)
     wallet token auctions --service
     """
     if not service and not scopes and re.fullmatch(UUID_PATTERN, subject) is None:
+        capitals = re.fullmatch(UUID_PATTERN, subject.lower()) is not None
         click.echo(
-            f"{subject} is no user's UUID, so this token opens nothing; a service needs --service.",
+            f"{subject} has capitals, so this token opens nothing; write it in lower case."
+            if capitals
+            else f"{subject} is no user's UUID, so this token opens nothing; a service needs "
+            "--service.",
             err=True,
         )
     wanted = [*([INTERNAL] if service else []), *scopes]

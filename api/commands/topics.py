@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import click
 from rich.table import Table
 
+from api.commands.arguments import Commands, counted
 from api.console import standard_output
 from schemas.access import AccessError, grants, script
 from schemas.settings import Settings
@@ -15,15 +17,18 @@ from schemas.topics import ALL_TOPICS, VIEWS_STATE, Party, topic_name
 from streams.kafka.acls import Acls
 from streams.kafka.admin import Admin
 
+_TIMES: Final = "message.timestamp.type"
 
-@click.group("topics", invoke_without_command=True)
+
+@click.group("topics", cls=Commands, invoke_without_command=True)
 @click.option("--create", is_flag=True, help="Create what is missing.")
 @click.pass_context
 def command(ctx: click.Context, create: bool) -> None:
     """Show the wallet's topics: who writes and reads each, and whether the broker has it.
 
-    Exits with 1 if one is missing or has another number of partitions than WALLET_PARTITIONS
-    says, which is fixed for a topic's life.
+    Exits with 1 if one is missing, has another number of partitions than WALLET_PARTITIONS says,
+    which is fixed for a topic's life, or bears its producers' times where it needs the broker's
+    (LogAppendTime): a worker halts there. Whose times those are is not told to who may not ask.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -44,6 +49,7 @@ def _show(settings: Settings, admin: Admin) -> int:
     """Print the table; the number of topics that are missing or wrong."""
     names = [topic_name(settings, topic.name) for topic in ALL_TOPICS]
     present = admin.topics(names)
+    times = admin.times(list(present))
     table = Table("topic", "partitions", "written by", "read by", "state", box=None)
     for column in table.columns:
         column.overflow = "fold"
@@ -51,15 +57,18 @@ def _show(settings: Settings, admin: Admin) -> int:
     for name, topic in zip(names, ALL_TOPICS, strict=True):
         wanted = topic.partitions or settings.partitions
         facts = present.get(name)
+        time, due = times.get(name), topic.config.get(_TIMES)
         match facts:
             case None if topic is VIEWS_STATE:
                 state = "not made: `wallet views` makes it"
             case None:
                 state = "missing"
             case _ if facts.partitions != wanted:
-                state = f"has {facts.partitions} partitions"
+                state = f"has {counted(facts.partitions, 'partition')}"
+            case _ if due and time and time != due:
+                state = f"has producers' times: set {_TIMES}={due}"
             case _:
-                state = "ok"
+                state = f"ok, {time}" if time else "ok"
         wrong += state.startswith(("missing", "has"))
         table.add_row(name, str(wanted), topic.written_by, topic.read_by, state)
     standard_output().print(table)
@@ -95,7 +104,7 @@ def acls(named: Sequence[str], apply_: bool, check: bool) -> None:
     missing = broker.missing(wanted)
     if apply_:
         broker.add(missing)
-        click.echo(f"added {len(missing)} of {len(wanted)} ACLs")
+        click.echo(f"added {len(missing)} of {counted(len(wanted), 'ACL')}")
         missing = []
     if check:
         _tell_differences([" ".join(grant[:4]) for grant in missing], broker.beyond(wanted))
@@ -108,8 +117,8 @@ def _tell_differences(missing: Sequence[str], beyond: Sequence[str]) -> None:
         click.echo(f"beyond:  {line}")
     if missing or beyond:
         raise click.ClickException(
-            f"{len(missing)} ACLs are missing (`wallet topics acls --apply` adds them), and "
-            f"{len(beyond)} allow what the table does not (remove them by kafka-acls.sh)"
+            f"missing: {len(missing)} (`wallet topics acls --apply` adds them); beyond the table: "
+            f"{len(beyond)} (remove them by kafka-acls.sh)"
         )
     click.echo("the broker's ACLs are those of the table")
 

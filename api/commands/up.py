@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 import subprocess
 import sys
@@ -14,17 +15,25 @@ from typing import Final
 import click
 import msgspec
 
-from api.home import Endpoints, folder_of, only_one, read_endpoints
+from api.commands.arguments import Number, Whole
+from api.home import Endpoints, folder_of, only_one, read_endpoints, writing
 from api.local import LocalWallet
 from schemas.commands import CommandType, OpenWallet
 from schemas.envelope import encode_command
 from schemas.settings import Settings
+from streams.local.errors import HomeUnwritable
 from streams.local.keys import Ports
 from streams.local.progress import OnConsole
 
 _GLANCE_SECONDS: Final = 0.1
+#: What a folder answers that takes nothing.
+_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})
 
-_Port = click.IntRange(1, 65535)
+_ATTACHED: Final = """
+Ctrl-C stops it.
+"""
+
+_Port = Whole(1, 65535)
 
 
 @click.command("up")
@@ -36,7 +45,7 @@ _Port = click.IntRange(1, 65535)
 @click.option("--aws-port", type=_Port, help="Where the AWS emulator listens; kept as well.")
 @click.option(
     "--block-seconds",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=1.0,
     show_default=True,
     help="Time between two blocks of the local chain; 0 mines by `wallet chain mine` alone.",
@@ -88,7 +97,8 @@ def _run(wallet: LocalWallet, home: Path) -> None:
         signal.signal(number, signal.default_int_handler)
     ready = False
     try:
-        click.echo(_summary(wallet.start(), home))
+        endpoints = _started(wallet, home)
+        _say(_summary(endpoints, home, attached=sys.stdout.isatty()))
         ready = True
         wallet.watch()
     except KeyboardInterrupt:
@@ -104,6 +114,15 @@ def _run(wallet: LocalWallet, home: Path) -> None:
         _say(f"stopped in {time.monotonic() - started:.1f} s; the data stays in {home}")
 
 
+def _started(wallet: LocalWallet, home: Path) -> Endpoints:
+    try:
+        return wallet.start()
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise HomeUnwritable(home, error) from error
+
+
 def _say(line: str) -> None:
     # Where the disk is full, nothing can be said; everything stops all the same.
     with contextlib.suppress(OSError):
@@ -115,7 +134,7 @@ def _detached(home: Path, arguments: list[str]) -> int:
     log = folder_of(home, "logs") / "up.log"
     argv = [sys.executable, "-m", "api.cli", "up"]
     argv += [argument for argument in arguments if argument != "--detach"]
-    with log.open("wb") as output:
+    with writing(log), log.open("wb") as output:
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -138,8 +157,10 @@ def _detached(home: Path, arguments: list[str]) -> int:
     return 0
 
 
-def _summary(endpoints: Endpoints, home: Path) -> str:
+def _summary(endpoints: Endpoints, home: Path, *, attached: bool) -> str:
     """What a newcomer needs: addresses, tokens, and three lines to paste."""
+    views = endpoints.views_metrics.removesuffix("/metrics")
+    trust = f" --cacert {endpoints.api_certificate}" if endpoints.api_certificate else ""
     python = Path(sys.executable)
     command = encode_command(
         CommandType.OPEN_WALLET,
@@ -154,6 +175,8 @@ def _summary(endpoints: Endpoints, home: Path) -> str:
 The wallet runs; everything it keeps is in {home}
 
   API            {endpoints.api}
+  its pages      {endpoints.api}/docs
+  live views     {views or "none"}
   broker         {endpoints.broker}
   database       {endpoints.database}
   node           {endpoints.node or "none"}
@@ -163,14 +186,12 @@ The wallet runs; everything it keeps is in {home}
 
 A client, a producer and a consumer to paste:
 
-curl -H 'Authorization: Bearer {endpoints.user_token}' {endpoints.api}/api/v1/wallet/balance
+curl{trust} -H 'Authorization: Bearer {endpoints.user_token}' {endpoints.api}/api/v1/wallet/balance
 
 {_producer(python, endpoints, command.decode())}
 
 {_consumer(python, endpoints)}
-
-Ctrl-C stops it (detached: `wallet down`).
-"""
+{_ATTACHED if attached else ""}"""
 
 
 def _producer(python: Path, endpoints: Endpoints, command: str) -> str:

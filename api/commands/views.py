@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from api.commands.arguments import Whole
 from processors.dogecoin.derivation import AccountKeyUnusable
 from schemas.settings import Settings
 from streams import logs
@@ -12,9 +13,7 @@ from streams.views.process import ViewsFailed, rebuild, run_views
 
 
 @click.command()
-@click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port of the JSON pages; WALLET_VIEWS_PORT."
-)
+@click.option("--port", type=Whole(0, 65535), help="Port of the JSON pages; WALLET_VIEWS_PORT.")
 @click.option(
     "--rebuild",
     "anew",

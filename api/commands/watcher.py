@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from api.commands.arguments import Whole
 from db.engine import SchemaMismatchError
 from schemas.settings import Settings
 from streams import logs
@@ -13,9 +14,7 @@ from streams.watcher.process import CannotReadAgain, read_again, resume, run_wat
 
 
 @click.command()
-@click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port of the probe; WALLET_WATCHER_PORT."
-)
+@click.option("--port", type=Whole(0, 65535), help="Port of the probe; WALLET_WATCHER_PORT.")
 @click.option(
     "--genesis",
     metavar="HASH",
@@ -29,7 +28,7 @@ from streams.watcher.process import CannotReadAgain, read_again, resume, run_wat
 )
 @click.option(
     "--from-height",
-    type=click.IntRange(0),
+    type=Whole(0),
     metavar="N",
     help="Have the watcher that runs read its blocks from N on again, for scripts that were not "
     "watched when it read them; tell how far it is, then end.",

@@ -7,6 +7,7 @@ import msgspec
 from rich.markup import escape
 from rich.table import Table
 
+from api.commands.arguments import Commands, Whole, counted
 from api.commands.operating import User, database, reader
 from api.console import standard_output
 from db.payout_story import Line, line, lines, story
@@ -16,7 +17,7 @@ from schemas.ledger import WithdrawalStatus
 from schemas.settings import Settings
 
 
-@click.group("withdrawals")
+@click.group("withdrawals", cls=Commands)
 def command() -> None:
     """List withdrawals, and tell the whole story of one.
 
@@ -31,7 +32,7 @@ def command() -> None:
     help="In this state.",
 )
 @click.option("--user", type=User(), help="Of this user.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--limit", type=Whole(1), default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
 def list_withdrawals(status: str | None, user: str | None, limit: int, as_json: bool) -> None:
     """List withdrawals, the newest first."""
@@ -57,7 +58,7 @@ def list_withdrawals(status: str | None, user: str | None, limit: int, as_json: 
         )
     console = standard_output()
     console.print(table)
-    console.print(f"{len(found)} withdrawals")
+    console.print(counted(len(found), "withdrawal"))
 
 
 @command.command("show")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from api.commands.arguments import Whole
 from db.engine import SchemaMismatchError
 from processors.dogecoin.derivation import AccountKeyUnusable
 from processors.dogecoin.keyring import AccountUnknown
@@ -15,9 +16,7 @@ from streams.worker_process import run_worker
 
 
 @click.command()
-@click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port of the probe; WALLET_WORKER_PORT."
-)
+@click.option("--port", type=Whole(0, 65535), help="Port of the probe; WALLET_WORKER_PORT.")
 def command(port: int | None) -> None:
     """Apply commands from Kafka to the ledger, and publish their events, until SIGTERM.
 

@@ -35,12 +35,20 @@ public final class WalletProducer {
     try (Producer<String, String> producer = new KafkaProducer<>(settings(args[0]));
         BufferedReader users =
             new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8))) {
-      for (String user = users.readLine(); user != null; user = users.readLine()) {
-        // Chosen before the first attempt, and the same for each: a replay moves nothing.
-        String key = "bid:" + user;
-        String value = command("lock_funds", user, key, bid("1.5", "auction", "1042"));
-        tell(user, send(producer, new ProducerRecord<>(topic, user, value)));
-      }
+      sendAll(producer, users, topic);
+    } catch (IllegalStateException unknown) {
+      System.err.println(unknown.getMessage());
+      System.exit(1);
+    }
+  }
+
+  private static void sendAll(
+      Producer<String, String> producer, BufferedReader users, String topic) throws Exception {
+    for (String user = users.readLine(); user != null; user = users.readLine()) {
+      // Chosen before the first attempt, and the same for each: a replay moves nothing.
+      String key = "bid:" + user;
+      String value = command("lock_funds", user, key, bid("1.5", "auction", "1042"));
+      tell(user, send(producer, new ProducerRecord<>(topic, user, value)));
     }
   }
 
@@ -52,6 +60,8 @@ public final class WalletProducer {
     settings.put(ProducerConfig.ACKS_CONFIG, "all");
     // Without it a retry inside the client can change the order.
     settings.put(ProducerConfig.ENABLE_IDEMPOTENCE_CONFIG, true);
+    // How long it looks for a broker that does not answer; a minute by default, in silence.
+    settings.put(ProducerConfig.MAX_BLOCK_MS_CONFIG, 10_000);
     // No partitioner is named: the default for records with a key is the wallet's (murmur2).
     return settings;
   }

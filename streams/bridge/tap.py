@@ -23,6 +23,11 @@ class Tap:
     """Used with ``with``; what it made of AWS goes with it."""
 
     def __init__(self, settings: Settings) -> None:
+        if not aws.has_region(settings):
+            raise TapFault(
+                "the AWS region is not set: set WALLET_AWS_REGION, or let `wallet up`, which "
+                "starts an emulator, run in this folder"
+            )
         self._bus = settings.event_bus
         self._source = settings.event_source
         self._name = f"wallet-tap-{uuid.uuid4().hex[:12]}"

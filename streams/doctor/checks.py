@@ -213,4 +213,5 @@ class _Runner:
             wrong=tally.wrong,
             first=tuple(tally.first),
             seconds=time.monotonic() - started,
+            note=tally.note,
         )

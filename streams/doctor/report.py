@@ -34,6 +34,8 @@ class Examined:
     first: tuple[Finding, ...] = ()
     seconds: float = 0.0
     left_out: str | None = None
+    #: Worth knowing, and no finding.
+    note: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ class Tally:
         self.subjects = 0
         self.wrong = 0
         self.first: list[Finding] = []
+        self.note: str | None = None
         self._check = check
         self._most = most
 

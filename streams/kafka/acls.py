@@ -18,7 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from schemas.access import Grant, Kind, Operation
 from schemas.settings import Settings
-from streams.kafka.config import KafkaUnavailable, client_config, finished
+from streams.kafka.config import KafkaUnavailable, client_config, finished, words_of
 
 _TIMEOUT_SECONDS: Final = 10.0
 _USER: Final = "User:"
@@ -85,7 +85,7 @@ class Acls:
         try:
             asked = self._admin.describe_acls(everything, request_timeout=_TIMEOUT_SECONDS)
         except KafkaException as error:
-            raise KafkaUnavailable(str(error)) from error
+            raise KafkaUnavailable(words_of(error)) from error
         found: list[AclBinding] = finished(asked)
         return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import (
     IsolationLevel,
@@ -14,7 +14,13 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 from schemas.settings import Settings, SettingsError
 from schemas.topics import (
@@ -24,7 +30,12 @@ from schemas.topics import (
     TopicDefinition,
     topic_name,
 )
-from streams.kafka.config import KafkaUnavailable, client_config, finished
+from streams.kafka.config import KafkaUnavailable, client_config, finished, words_of
+
+_FORBIDDEN: Final = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
 
 
 class TopicFacts(NamedTuple):
@@ -82,7 +93,16 @@ def _described(future: Any) -> TopicFacts | None:
     except KafkaException as error:
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return None
-        raise KafkaUnavailable(str(error)) from error
+        raise KafkaUnavailable(words_of(error)) from error
+
+
+def _time_of(future: Any) -> str | None:
+    try:
+        return str(future.result()["message.timestamp.type"].value)
+    except KafkaException as error:
+        if error.args[0].code() in _FORBIDDEN:
+            return None
+        raise KafkaUnavailable(words_of(error)) from error
 
 
 class Admin:
@@ -105,6 +125,13 @@ class Admin:
             if found is not None:
                 facts[name] = found
         return facts
+
+    def times(self, names: Sequence[str]) -> dict[str, str | None]:
+        """Whose time the records of each topic bear: ``LogAppendTime``, or ``CreateTime``, the
+        producer's; None where this principal may not ask."""
+        asked = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        futures = self._admin.describe_configs(asked, request_timeout=10.0) if asked else {}
+        return {resource.name: _time_of(future) for resource, future in futures.items()}
 
     def ask_topics(self, names: Sequence[str]) -> TopicsAsked:
         """Ask the same without waiting for the answer."""

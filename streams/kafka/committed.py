@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Iterable
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.settings import Settings
-from streams.kafka.config import KafkaUnavailable, client_config
+from streams.kafka.config import KafkaUnavailable, client_config, words_of
 
 _TIMEOUT_SECONDS: Final = 10.0
 
@@ -45,14 +45,17 @@ class CommittedView:
         try:
             answer = self._consumer.committed(wanted, timeout=_TIMEOUT_SECONDS)
         except KafkaException as error:
-            raise KafkaUnavailable(f"committed offsets of {self._group}: {error}") from error
+            raise self._unknown(error) from error
         found: dict[tuple[str, int], int | None] = {}
         for position in answer:
             if position.error is not None:
-                raise KafkaUnavailable(f"committed offsets of {self._group}: {position.error}")
+                raise self._unknown(position.error)
             offset = position.offset
             found[position.topic, position.partition] = offset if offset >= 0 else None
         return found
+
+    def _unknown(self, error: KafkaException | KafkaError) -> KafkaUnavailable:
+        return KafkaUnavailable(f"committed offsets of {self._group}: {words_of(error)}")
 
     def close(self) -> None:
         """Let go of the broker."""

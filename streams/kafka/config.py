@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, murmur2
@@ -54,8 +55,51 @@ class _Seldom(logging.Filter):
         return True
 
 
+class _Complaints(logging.Handler):
+    """Keeps what the clients complained of last, for the error that follows from it.
+
+    That there is a handler at all keeps a command's screen free of the library's lines; services
+    log them by their own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: tuple[float, str] = (0.0, "")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Remember it, without the names of the library's threads."""
+        self._last = (record.created, record.getMessage().rpartition("]: ")[2].strip())
+
+    def last(self) -> str:
+        """The last one of late, or nothing."""
+        told, complaint = self._last
+        return complaint if time.time() - told < _SELDOM_SECONDS else ""
+
+
+_complaints: Final = _Complaints()
 _log: Final = logging.getLogger("librdkafka")
 _log.addFilter(_Seldom())
+_log.addHandler(_complaints)
+
+#: Nobody answers, whatever is asked.
+_SILENCE: Final = frozenset(
+    {
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+
+
+def words_of(error: KafkaException | KafkaError) -> str:
+    """What the library says of an error, as a sentence's end and not as its object."""
+    cause: KafkaError = error.args[0] if isinstance(error, KafkaException) else error
+    said = cause.str()
+    if cause.code() in _SILENCE:
+        return f"the broker does not answer: {_complaints.last() or said}"
+    return f"{said} ({cause.name()})"
 
 
 def client_config(settings: Settings, **own: object) -> dict[str, Any]:
@@ -80,12 +124,12 @@ def finished(future: Any) -> Any:
     try:
         return future.result()
     except KafkaException as error:
-        raise KafkaUnavailable(str(error)) from error
+        raise KafkaUnavailable(words_of(error)) from error
 
 
 def sound(message: Message) -> Message:
     """The message, unless it stands for an error; then ``KafkaUnavailable``."""
     error: KafkaError | None = message.error()
     if error is not None:
-        raise KafkaUnavailable(f"{error.name()}: {error.str()}")
+        raise KafkaUnavailable(words_of(error))
     return message

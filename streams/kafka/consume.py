@@ -17,7 +17,7 @@ from confluent_kafka import (
 
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
-from streams.kafka.config import KafkaUnavailable, client_config, sound
+from streams.kafka.config import KafkaUnavailable, client_config, sound, words_of
 
 #: The type of a message's time where the broker has set it.
 TIMED_BY_BROKER: Final = TIMESTAMP_LOG_APPEND_TIME
@@ -128,11 +128,11 @@ class CommandConsumer:
                 break
             except KafkaException as error:
                 if time.monotonic() > deadline:
-                    raise KafkaUnavailable(f"committed offsets: {error}") from error
+                    raise KafkaUnavailable(f"committed offsets: {words_of(error)}") from error
         found: dict[tuple[CommandTopic, int], int | None] = {}
         for position in answer:
             if position.error is not None:
-                raise KafkaUnavailable(f"committed offsets: {position.error}")
+                raise KafkaUnavailable(f"committed offsets: {words_of(position.error)}")
             place = (self._codes[position.topic], position.partition)
             found[place] = position.offset if position.offset >= 0 else None
         return found
@@ -145,7 +145,7 @@ class CommandConsumer:
         try:
             self._consumer.commit(offsets=self._positions(assignments), asynchronous=False)
         except KafkaException as error:
-            raise KafkaUnavailable(f"the first offsets: {error}") from error
+            raise KafkaUnavailable(f"the first offsets: {words_of(error)}") from error
 
     def close(self) -> None:
         """Leave the group."""

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.settings import Settings
-from streams.kafka.config import KafkaUnavailable, client_config
+from streams.kafka.config import KafkaUnavailable, client_config, words_of
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ class TopicMember:
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 ended.add(number)
                 if error.code() != KafkaError._AUTO_OFFSET_RESET:
-                    fault = fault or KafkaUnavailable(f"{error.name()}: {error.str()}")
+                    fault = fault or KafkaUnavailable(words_of(error))
             elif number in ended or number not in following:
                 continue
             elif error is not None:
@@ -209,7 +209,7 @@ class TopicMember:
         try:
             self._consumer.commit(offsets=positions, asynchronous=False)
         except KafkaException as error:
-            raise KafkaUnavailable(f"offsets not committed: {error}") from error
+            raise KafkaUnavailable(f"offsets not committed: {words_of(error)}") from error
 
     def close(self) -> None:
         """Leave the group."""
@@ -242,7 +242,8 @@ class TopicMember:
             self._placed.update(found)
             self._open = {}
         except KafkaException as error:
-            self._open_fault = KafkaUnavailable(f"where to read from is not known: {error}")
+            told = words_of(error)
+            self._open_fault = KafkaUnavailable(f"where to read from is not known: {told}")
         except (KafkaUnavailable, RecordsGone) as fault:
             self._open_fault = fault
         return self._open_fault

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
 from streams.kafka.committed import CommittedView
-from streams.kafka.config import KafkaUnavailable, client_config, finished
+from streams.kafka.config import KafkaUnavailable, client_config, finished, words_of
 
 Place = tuple[CommandTopic, int]
 
@@ -63,7 +63,7 @@ class Group:
         deadline = time.monotonic() + _TIMEOUT_SECONDS
         while (error := self._refusal(offsets)) is not None:
             if error.code() not in _NOT_YET or time.monotonic() > deadline:
-                raise KafkaUnavailable(f"the group's offsets cannot be set: {error}")
+                raise KafkaUnavailable(f"the group's offsets cannot be set: {words_of(error)}")
             time.sleep(_AGAIN_SECONDS)
 
     def _refusal(self, offsets: Mapping[Place, int]) -> KafkaError | None:

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import Producer as LibraryProducer
 
 from schemas.settings import Settings
-from streams.kafka.config import KafkaUnavailable, client_config
+from streams.kafka.config import KafkaUnavailable, client_config, words_of
 
 log = logging.getLogger(__name__)
 
@@ -229,7 +229,7 @@ class TransactionalProducer:
         try:
             self._producer.init_transactions(_INIT_SECONDS)
         except KafkaException as error:
-            raise KafkaUnavailable(str(error)) from error
+            raise KafkaUnavailable(words_of(error)) from error
 
     def begin(self, records: Iterable[Outgoing]) -> None:
         """Open a transaction and queue its records; they are sent while ``commit`` waits.

@@ -11,7 +11,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.settings import Settings
-from streams.kafka.config import KafkaUnavailable, client_config
+from streams.kafka.config import KafkaUnavailable, client_config, words_of
 
 #: A partition that is so far ahead of the others waits, so that memory stays bounded.
 _AHEAD_MAX: Final = 5_000
@@ -100,7 +100,7 @@ class LogReplay:
                 for place in found
             }
         except KafkaException as error:
-            raise KafkaUnavailable(str(error)) from error
+            raise KafkaUnavailable(words_of(error)) from error
 
     def close(self) -> None:
         """Let go of the broker."""
@@ -139,7 +139,7 @@ class LogReplay:
             first = self._consumer.poll(0.1)
             messages = [] if first is None else [first, *self._consumer.consume(_BURST, 0)]
         except KafkaException as error:
-            raise KafkaUnavailable(str(error)) from error
+            raise KafkaUnavailable(words_of(error)) from error
         count, fault = 0, None
         ended: set[_Lane] = set()
         for message in messages:
@@ -147,7 +147,7 @@ class LogReplay:
             lane = self._lanes.get((str(message.topic()), message.partition() or 0))
             if told is not None:
                 if told.code() != KafkaError._PARTITION_EOF:
-                    fault = fault or KafkaUnavailable(f"{told.name()}: {told.str()}")
+                    fault = fault or KafkaUnavailable(words_of(told))
                     ended.update([] if lane is None else [lane])
                 continue
             offset = message.offset() or 0
@@ -182,7 +182,7 @@ class LogReplay:
                 TopicPartition(topic, partition), timeout=10.0
             )
         except KafkaException as error:
-            raise KafkaUnavailable(str(error)) from error
+            raise KafkaUnavailable(words_of(error)) from error
         return low, high
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.settings import Settings
-from streams.kafka.config import KafkaUnavailable, client_config, sound
+from streams.kafka.config import KafkaUnavailable, client_config, sound, words_of
 
 
 class LogView:
@@ -40,7 +40,7 @@ class LogView:
                 TopicPartition(topic, partition), timeout=10.0
             )
         except KafkaException as error:
-            raise KafkaUnavailable(str(error)) from error
+            raise KafkaUnavailable(words_of(error)) from error
         return low, high
 
     def record(self, topic: str, partition: int, offset: int) -> Message | None:

@@ -13,10 +13,10 @@ from typing import Final
 
 from schemas.settings import Settings
 from streams.local import keys
+from streams.local.asking import answers
 from streams.local.embedded import EmbeddedServer
 from streams.local.errors import StackError
 from streams.local.process import LOOPBACK, spawn
-from streams.local.supervisor import answers
 
 REGION: Final = "eu-central-1"
 #: The emulator takes any; the clients want some.

@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> int:
     try:
         write(folder, contents(Passwords.make(), Account.make(NETWORK)))
     except StackError as error:
-        print(f"wallet: {error}", file=sys.stderr)
+        print(f"Error: {error}", file=sys.stderr)
         return 1
     print(f"the secrets are in {folder}; `docker compose up --detach --build` starts the rest")
     return 0

@@ -11,7 +11,7 @@ from typing import Final
 import psutil
 
 from streams.local.errors import DidNotStart, PortTaken
-from streams.local.process import alive, port_is_free, recorded, stop, wait_until
+from streams.local.process import alive, port_is_free, recorded, size_of, stop, wait_until
 
 _STOP_SECONDS: Final = 4.0
 #: How long the port of a killed server may stay taken.
@@ -34,6 +34,7 @@ class EmbeddedServer:
         self.port = port
         self._log = log
         self._pid_file = pid_file
+        self._said_before = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def alive(self) -> bool:
@@ -61,18 +62,22 @@ class EmbeddedServer:
         stop_leftover(self._pid_file, by=self.ends_by, unrecorded=unrecorded)
         if not wait_until(lambda: port_is_free(self.port), _PORT_SECONDS):
             raise PortTaken(self.port, self.name, option)
+        self._said_before = size_of(self._log)
 
     def _await(self, serves: Callable[[], bool], seconds: float) -> None:
         """Wait until it serves; raises ``DidNotStart`` if it ends, or takes too long."""
 
         def runs_and_serves() -> bool:
             if not self.alive():
-                raise DidNotStart(self.name, "it ended at once", self._log)
+                raise self._did_not_start("it ended at once")
             return serves()
 
         if not wait_until(runs_and_serves, seconds):
             self.stop()
-            raise DidNotStart(self.name, f"no answer in {seconds:.0f} s", self._log)
+            raise self._did_not_start(f"no answer in {seconds:.0f} s")
+
+    def _did_not_start(self, why: str) -> DidNotStart:
+        return DidNotStart(self.name, why, self._log, said_before=self._said_before)
 
 
 def stop_leftover(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 
@@ -45,8 +46,8 @@ class HalfInitialised(StackError):
 class DidNotStart(StackError):
     """A server ended, or did not answer in time, before it was ready."""
 
-    def __init__(self, server: str, why: str, log: Path) -> None:
-        tail = _tail(log)
+    def __init__(self, server: str, why: str, log: Path, *, said_before: int = 0) -> None:
+        tail = _tail(log, said_before)
         super().__init__(
             f"the {server} did not start ({why}); its log is {log}"
             + (f", and ends: {tail}" if tail else "")
@@ -57,12 +58,27 @@ class NotReady(StackError):
     """A process of ours runs, and says what keeps it from working; no further start mends that."""
 
     def __init__(self, server: str, reason: str) -> None:
-        super().__init__(f"the {server} runs, but is not ready: {reason}")
+        super().__init__(f"the {server} started, but not ready: {reason}")
 
 
-def _tail(log: Path, lines: int = 3) -> str:
+def _tail(log: Path, said_before: int, lines: int = 3) -> str:
+    """The last lines of this start; what a log held before tells of another one."""
     try:
-        text = log.read_text(errors="replace")
+        with log.open("rb") as file:
+            # A log that was put aside meanwhile is a new one.
+            file.seek(said_before if log.stat().st_size >= said_before else 0)
+            text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    return " / ".join(line.strip() for line in text.splitlines()[-lines:] if line.strip())
+    return " / ".join(_plain(line.strip()) for line in text.splitlines()[-lines:] if line.strip())
+
+
+def _plain(line: str) -> str:
+    """A line of a service's log without its JSON: the message, and what was raised."""
+    try:
+        record = json.loads(line)
+        message = str(record["message"])
+    except (ValueError, TypeError, KeyError):
+        return line
+    raised = str(record.get("exception", "")).strip().rpartition("\n")[2]
+    return f"{message}: {raised}" if raised else message

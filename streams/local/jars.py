@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections import deque
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
@@ -105,7 +104,7 @@ def _fetch(progress: Progress) -> Path:
         assert java is not None
         env = {"JAVA_HOME": str(java.resolve().parent.parent), **os.environ}
         with progress.step(f"fetching Kafka {kafka_version()} with Maven (45 MB)") as step:
-            said: deque[str] = deque(maxlen=5)
+            said = ""
             with subprocess.Popen(
                 argv,
                 env=env,
@@ -120,12 +119,13 @@ def _fetch(progress: Progress) -> Path:
                     if "Downloaded from" in line:
                         files += 1
                         step.update(f"{files} files")
-                    elif "ERROR" in line:
-                        said.append(line.strip())
+                    elif not said and line.startswith("[ERROR]"):
+                        # What follows tells how to ask Maven for more.
+                        said = line.removeprefix("[ERROR]").strip()
             if maven.returncode != 0:
                 raise StackError(
                     "Maven could not fetch Kafka's jars; look at its network settings, or give "
-                    f"a broker by WALLET_KAFKA_BOOTSTRAP_SERVERS. It said: {' / '.join(said)}"
+                    f"a broker by WALLET_KAFKA_BOOTSTRAP_SERVERS. It said: {said or 'nothing'}"
                 )
         (Path(part) / "jars").rename(folder)
     return folder

@@ -28,6 +28,7 @@ __all__ = [
     "port_is_free",
     "record",
     "recorded",
+    "size_of",
     "spawn",
     "stop",
     "wait_until",
@@ -78,8 +79,18 @@ def spawn(
             group=None if identity is None else identity.gid,
             extra_groups=None if identity is None else [],
         )
-    record(pid_file, process.pid)
+    try:
+        record(pid_file, process.pid)
+    except OSError:
+        # Nobody would find it again.
+        stop(process, by=signal.SIGKILL, patience_seconds=1.0)
+        raise
     return process
+
+
+def size_of(log: Path) -> int:
+    """How much a log holds; nothing where it is not there."""
+    return log.stat().st_size if log.exists() else 0
 
 
 def record(pid_file: Path, pid: int) -> None:

@@ -38,7 +38,7 @@ def main() -> int:
             print(f"export TEST_KAFKA_BOOTSTRAP={broker.address}", flush=True)
             told.wait()
         except StackError as error:
-            print(f"wallet: {error}", file=sys.stderr)
+            print(f"Error: {error}", file=sys.stderr)
             return 1
         finally:
             broker.stop()

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol
 
+from streams.local.asking import answers, refusal
 from streams.local.errors import DidNotStart, NotReady, StackError
-from streams.local.process import alive, recorded, spawn, stop, wait_until
+from streams.local.process import alive, recorded, size_of, spawn, stop, wait_until
 
 _READY_SECONDS: Final = 60.0
 #: With the servers' four seconds after it, Ctrl-C has an end within ten.
 _DRAIN_SECONDS: Final = 5.0
 _WATCH_SECONDS: Final = 0.3
+#: Before what the machine itself did not let start is started again.
+_PAUSE_SECONDS: Final = 2.0
 #: In what a process says of itself: it waits for an operator, and no waiting for it helps.
 _HALTED: Final = "halted: "
 
@@ -50,14 +50,24 @@ class Service:
     """A process of ours: started as a command, ready when its address says so."""
 
     def __init__(
-        self, name: str, argv: Sequence[str], *, home: Path, env: dict[str, str], ready_url: str
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        home: Path,
+        env: dict[str, str],
+        ready_url: str,
+        certificate: str = "",
     ) -> None:
         self.name = name
         self.ready_url = ready_url
+        #: What it serves, where its address is https.
+        self._certificate = certificate
         self._argv = list(argv)
         self._env = env
         self._log = home / "logs" / f"{name}.log"
         self._pid_file = home / "run" / f"{name}.pid"
+        self._said_before = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -68,12 +78,13 @@ class Service:
         self.stop()
         if (left := recorded(self._pid_file)) is not None:
             stop(left, patience_seconds=_DRAIN_SECONDS)
+        self._said_before = size_of(self._log)
         self._process = spawn(self._argv, log=self._log, pid_file=self._pid_file, env=self._env)
         if not wait_until(self._ready_or_ended, _READY_SECONDS):
-            if (reason := refusal(self.ready_url)) is not None:
+            if (reason := self._refusal()) is not None:
                 raise NotReady(self.name, reason)
             self.stop()
-            raise DidNotStart(self.name, f"not ready in {_READY_SECONDS:.0f} s", self._log)
+            raise self._did_not_start(f"not ready in {_READY_SECONDS:.0f} s")
 
     def alive(self) -> bool:
         """Whether the process runs."""
@@ -88,12 +99,18 @@ class Service:
 
     def _ready_or_ended(self) -> bool:
         if not self.alive():
-            raise DidNotStart(self.name, "it ended at once", self._log)
-        if answers(self.ready_url):
+            raise self._did_not_start("it ended at once")
+        if answers(self.ready_url, self._certificate):
             return True
-        if (reason := refusal(self.ready_url)) is not None and _HALTED in reason:
+        if (reason := self._refusal()) is not None and _HALTED in reason:
             raise NotReady(self.name, reason)
         return False
+
+    def _refusal(self) -> str | None:
+        return refusal(self.ready_url, self._certificate)
+
+    def _did_not_start(self, why: str) -> DidNotStart:
+        return DidNotStart(self.name, why, self._log, said_before=self._said_before)
 
 
 class Supervisor:
@@ -118,7 +135,7 @@ class Supervisor:
         while not told.wait(_WATCH_SECONDS):
             for thing in self._running:
                 if not thing.alive() and not told.is_set():
-                    self._restart(thing)
+                    self._restart(thing, told)
 
     def stop(self, *, together: int) -> None:
         """Stop everything in reverse; the first ``together`` things stop at the same time.
@@ -132,7 +149,7 @@ class Supervisor:
                     list(pool.map(lambda thing: thing.stop(), group))
         self._running.clear()
 
-    def _restart(self, thing: Runs) -> None:
+    def _restart(self, thing: Runs, told: threading.Event) -> None:
         times = self._ended.setdefault(thing.name, deque(maxlen=_RESTARTS_MAX))
         now = time.monotonic()
         if len(times) == _RESTARTS_MAX and now - times[0] < _RESTARTS_WINDOW_SECONDS:
@@ -140,34 +157,15 @@ class Supervisor:
                 f"the {thing.name} ended {_RESTARTS_MAX + 1} times in a minute; its log tells why"
             )
         times.append(now)
-        self._note(f"the {thing.name} ended; starting it again")
+        self._note(f"the {thing.name} ended; starting again")
         try:
             thing.start()
         except (DidNotStart, NotReady) as error:
             self._note(str(error))
+        except OSError as error:
+            # A full disk, which leaves no room for a pid file: it is tried until there is some.
+            times.pop()
+            self._note(f"the {thing.name} cannot be started: {error}; trying again")
+            told.wait(_PAUSE_SECONDS)
         else:
-            self._note(f"the {thing.name} runs again")
-
-
-def answers(url: str) -> bool:
-    """Whether the URL answers with 200."""
-    try:
-        with urllib.request.urlopen(url, timeout=2.0) as answer:  # noqa: S310 - ours, http
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
-
-
-def refusal(url: str) -> str | None:
-    """What a process says that keeps it from being ready; None if it says nothing."""
-    try:
-        with urllib.request.urlopen(url, timeout=2.0):  # noqa: S310 - ours, http
-            return None
-    except urllib.error.HTTPError as answer:
-        with answer:
-            try:
-                return str(json.load(answer)["status"])
-            except (ValueError, KeyError, TypeError):
-                return None
-    except OSError:
-        return None
+            self._note(f"the {thing.name} started again")

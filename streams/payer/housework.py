@@ -30,6 +30,10 @@ class NotOrdered(Exception):
     """The order cannot be given; the text says why."""
 
 
+class NothingToDo(NotOrdered):
+    """There is nothing to order, which is no fault; the text says what there is."""
+
+
 class Forecast(NamedTuple):
     """What an order does, or would do: ``payout_id`` is None for a dry run."""
 
@@ -57,7 +61,9 @@ def consolidate(
         found = [Coin(*row) for row in spendable(cursor, purse, inputs_max, smallest_first=True)]
         coins = [coin for coin in found if coin.amount < below]
         if len(coins) < 2:
-            raise NotOrdered(f"there are not two coins of less than {format_amount(below)} DOGE")
+            raise NothingToDo(
+                f"there are not two coins of less than {format_amount(below)} DOGE: nothing to join"
+            )
         limits = desk.limits
         return join(coins, change, network=limits.network, rate=rate, policy=limits.policy)
 
@@ -121,7 +127,7 @@ def sweep(desk: Desk, *, address: str, keep: int, rate: int, dry_run: bool) -> F
         total = spendable_total(cursor, purse)
         excess = total - keep - owed(cursor)
         if excess <= 0:
-            raise NotOrdered(
+            raise NothingToDo(
                 f"{format_amount(total)} DOGE can be spent now, of which "
                 f"{format_amount(total - excess)} are to stay: there is nothing to move"
             )

@@ -41,7 +41,8 @@ _CLEAN_EVERY: Final = 100
 
 
 class TargetNotEmpty(Exception):
-    """The database has batches already: give an empty one, or --resume to go on after them."""
+    """The database has batches already: give an empty one (with --local, another NAME), or
+    --resume to go on after them."""
 
 
 class AnotherLogic(Exception):
@@ -77,7 +78,7 @@ class Rebuild:
     ) -> None:
         """``connection`` is of ``db.rebuilding.target``. Raises ``TargetNotEmpty``."""
         if not resume and rebuilding.batch_count(connection):
-            raise TargetNotEmpty(TargetNotEmpty.__doc__)
+            raise TargetNotEmpty(" ".join((TargetNotEmpty.__doc__ or "").split()))
         self._settings = settings
         self._connection = connection
         self._progress = progress

@@ -67,7 +67,7 @@ class Pages:
 
     def all(self) -> dict[str, Page]:
         """Every page by its path."""
-        return {
+        pages = {
             "/flows": self._report(self._flows),
             "/rejections": self._report(self._rejections),
             "/movers": self._report(self._movers),
@@ -79,6 +79,7 @@ class Pages:
             "/healthz": _state(self._healthy),
             "/readyz": _state(self._ready),
         }
+        return {"/": _index(list(pages)), **pages}
 
     def _report(self, make: Callable[[Query, Query], Report]) -> Page:
         async def page(path: Query, query: Query) -> Answer:
@@ -192,6 +193,15 @@ def _backlog(backlog: Backlog | None, now: int) -> Report | None:
         "oldest": None if oldest is None else format_time(oldest),
         "seconds": 0 if oldest is None else max(now - oldest, 0) // 1000,
     }
+
+
+def _index(paths: list[str]) -> Page:
+    """What there is to ask for."""
+
+    async def page(path: Query, query: Query) -> Answer:
+        return _json(200, {"pages": paths})
+
+    return page
 
 
 def _state(check: Callable[[], str | None]) -> Page:

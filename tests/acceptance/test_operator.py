@@ -18,6 +18,7 @@ from schemas.ids import Place, number_of, text_of
 from schemas.ledger import HOUSE
 from schemas.settings import Settings
 from schemas.topics import EVENTS, CommandTopic, topic_name
+from streams.alarms import Alarms
 from streams.doctor import examine
 from streams.kafka.admin import Admin
 from streams.kafka.config import partition_of
@@ -90,6 +91,25 @@ def test_what_cannot_be_read_is_not_sent(line: Line) -> None:
         "operator", "send", "fund", "--data", '{"amount":"1","much":true}', "--yes", code=1
     )
     assert "needs a --user" in line.must("operator", "send", "claim_withdrawal", code=2)
+
+
+def test_alerts_are_shown_by_kind_as_json_and_as_lines(line: Line) -> None:
+    alarms = Alarms(line.settings, source="payer")
+    alarms.sound("node-away", "the node", "it does not answer\x1b[2J")
+    alarms.sound("coins-taken", "a coin", "somebody else has it")
+    alarms.close()
+    past = ("alerts", "tail", "--from-beginning", "--no-follow")
+    told = [json.loads(each) for each in line.must(*past).splitlines()]
+    assert [each["kind"] for each in told][-2:] == ["node-away", "coins-taken"]
+    lines = line.must(*past, "--pretty", "--kind", "node-*").splitlines()
+    assert lines[-1].endswith(" payer node-away the node: it does not answer\ufffd[2J")
+    assert not any("coins-taken" in each for each in lines)
+
+
+def test_nobody_is_frozen_by_a_letter_wrong(line: Line) -> None:
+    nobody = f"{BOB[:-1]}{'0' if BOB[-1] != '0' else '1'}"
+    refused = line.must("operator", "freeze", nobody, "--reason", "a look", "--yes", code=1)
+    assert f"nobody has the id {nobody}" in refused
 
 
 def test_a_wallet_is_frozen_and_released(line: Line) -> None:

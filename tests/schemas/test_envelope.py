@@ -162,6 +162,12 @@ def test_bytes_that_are_no_command(code: Rejection, value: bytes | None) -> None
     assert code_of(value) is code
 
 
+def test_what_is_not_utf8_is_told_by_its_byte_in_our_own_words() -> None:
+    with pytest.raises(Malformed) as refused:
+        read_command(SERVICES, KEY, b'{"id": "\xff"}')
+    assert refused.value.detail == "The value is not UTF-8 text: byte 9 of 11 is 0xff"
+
+
 def test_a_record_of_just_the_largest_size_is_read() -> None:
     value = command_value(CommandType.LOCK_FUNDS)
     assert code_of(value.ljust(RECORD_MAX_BYTES)) is None

@@ -12,6 +12,7 @@ from itertools import count, islice
 import msgspec
 import psycopg
 import pytest
+from click.testing import CliRunner
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
@@ -22,6 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
+from api.cli import group
 from schemas.commands import OpenWallet
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
@@ -33,6 +35,7 @@ from streams.worker import Worker
 from tests.support.books import USERS
 from tests.support.commands import Wire, wire
 from tests.support.eventually import eventually
+from tests.support.running import environment_of
 from tests.support.station import (
     Proof,
     alarms_of,
@@ -398,6 +401,11 @@ def test_a_record_whose_time_is_its_producers_halts_its_partition_until_it_is_st
     wallet: Wallet,
 ) -> None:
     time_set_by(wallet, "CreateTime")
+    environment = environment_of(wallet.settings) | {"COLUMNS": "300"}
+    shown = CliRunner().invoke(group, ["topics"], env=environment)
+    assert shown.exit_code == 1
+    assert shown.output.count("has producers' times: set message.timestamp.type=LogAppendTime") == 1
+    assert "ok, LogAppendTime" in shown.output
     producer = Producer(client_config(wallet.settings))
     value = wire(OpenWallet(), USERS[0])
     told: list[object] = []

@@ -7,14 +7,11 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from processors.dogecoin.scripts import script_of_address
-from schemas.commands import Fund
-from schemas.ledger import HOUSE
 from streams.local.node.mining import Plan
 from streams.payer.housework import consolidate, sweep
 from tests.conftest import Database, Databases
 from tests.streams.doctor.looking import ONCHAIN, damage, found_in, left_out_of, report_on
-from tests.streams.payer.world import NETWORK, World, world_on
+from tests.streams.payer.world import World, world_on
 from tests.support.books import ANN, BOB, doge
 
 RATE: Final = 1_000_000
@@ -64,14 +61,6 @@ def books(played: Databases) -> Iterator[Database]:
     copy = played.fresh()
     yield copy
     played.drop(copy.name)
-
-
-@pytest.fixture
-def world(database: Database) -> Iterator[World]:
-    """A world in which one user has 1,000 DOGE."""
-    with world_on(database) as made:
-        made.deposit(1000)
-        yield made
 
 
 def test_coins_that_have_moved_and_move_are_in_order(books: Database) -> None:
@@ -314,6 +303,7 @@ DAMAGES: Final = {
         "UPDATE withdrawals SET txid = repeat('4', 64) WHERE status = 'CONFIRMED'",
         "UPDATE payouts p SET confirmed_txid = repeat('4', 64) FROM claims c"
         f" WHERE c.payout_id = p.id AND c.withdrawal_id = {_PAID}",
+        also="books and coins",
     ),
     "a withdrawal confirmed by another transaction": _case(
         "payouts",
@@ -416,34 +406,6 @@ def test_a_theft_is_told_by_its_transaction_and_as_coins_that_are_missing(world:
     found = found_in(report_on(world.database))
     assert "does somebody else have the key?" in found["outflows"][0]
     assert "of the books are without coins" in found["books and coins"][0]
-
-
-# ---------------------------------------------------------------------- booked by hand
-
-
-def test_what_was_booked_by_hand_on_a_test_network_is_told_and_no_fault(world: World) -> None:
-    world.till.do(Fund(amount=doge(250)), HOUSE)
-    report = report_on(world.database)
-    assert found_in(report) == {}
-    assert "250.00000000 DOGE were booked by hand" in left_out_of(report)["books and coins"]
-
-
-def test_capital_without_coins_is_found_where_coins_are_worth_something(world: World) -> None:
-    world.till.do(Fund(amount=doge(250)), HOUSE)
-    found = found_in(report_on(world.database, network="mainnet", account_xpub=""))
-    (told,) = found["books and coins"]
-    assert "250.00000000 DOGE of the books are without coins" in told
-    assert "booked by hand 250.00000000" in told
-
-
-def test_coins_that_nobody_booked_are_found(world: World) -> None:
-    world.request(100)
-    world.work(3)
-    change = world.till.value("SELECT address FROM watched_scripts WHERE chain = 1")
-    world.node.pay(script_of_address(change, NETWORK), doge(3))
-    world.mine()
-    (told,) = found_in(report_on(world.database))["books and coins"]
-    assert "3.00000000 DOGE of coins are not in the books" in told
 
 
 def test_where_no_chain_is_followed_nothing_is_said_of_it(database: Database) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import signal
 import sys
@@ -11,12 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 
 from streams.local import supervisor
+from streams.local.asking import answers
 from streams.local.errors import DidNotStart, StackError
-from streams.local.process import free_port, record, recorded, stop, wait_until
-from streams.local.supervisor import Service, Supervisor, answers
+from streams.local.process import alive, free_port, record, recorded, stop, wait_until
+from streams.local.supervisor import Service, Supervisor
 
 #: Answers 200 to everything; drains on SIGTERM as our services do.
 READY: Final = """
@@ -92,7 +96,7 @@ def test_a_killed_service_is_started_again(watched: Watched, tmp_path: Path) -> 
     assert first is not None
     watched.watch()
     first.kill()
-    assert wait_until(lambda: any("runs again" in note for note in watched.notes), 15)
+    assert wait_until(lambda: any("started again" in note for note in watched.notes), 15)
     again = recorded(pid_file)
     assert again is not None
     assert again.pid != first.pid
@@ -105,7 +109,7 @@ def test_one_that_says_why_it_is_not_ready_is_left_running(
     monkeypatch.setattr(supervisor, "_READY_SECONDS", 2.0)
     halted = service(tmp_path, HALTED)
     watched.supervisor.start(halted)
-    assert watched.notes == ["the worker runs, but is not ready: a partition is halted"]
+    assert watched.notes == ["the worker started, but not ready: a partition is halted"]
     watched.watch()
     assert halted.alive()
 
@@ -172,6 +176,73 @@ def test_what_waits_for_an_operator_is_not_waited_for(watched: Watched, tmp_path
     started = time.monotonic()
     watched.supervisor.start(halted)
     assert time.monotonic() - started < supervisor._READY_SECONDS / 4
-    assert watched.notes == ["the worker runs, but is not ready: halted: a deep fork"]
+    assert watched.notes == ["the worker started, but not ready: halted: a deep fork"]
     watched.watch()
     assert halted.alive()
+
+
+def test_a_log_of_an_earlier_start_is_not_quoted_and_json_is_told_in_words(tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    log.write_text("of an earlier start\n")
+    before = log.stat().st_size
+    record_of_now = {"message": "it fails", "exception": "Traceback …\nOSError: no room"}
+    with log.open("a") as file:
+        file.write(json.dumps(record_of_now) + "\nplain\n")
+    told = str(DidNotStart("worker", "it ended at once", log, said_before=before))
+    assert told.endswith("and ends: it fails: OSError: no room / plain")
+    log.write_text("put aside, and new\n")
+    told = str(DidNotStart("worker", "it ended at once", log, said_before=before))
+    assert told.endswith("ends: put aside, and new")
+
+
+class NoRoom:
+    """Cannot be started while the disk is full."""
+
+    name = "broker"
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+        self.runs = False
+
+    def start(self) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.runs = True
+
+    def alive(self) -> bool:
+        return self.runs
+
+    def stop(self) -> None:
+        self.runs = False
+
+
+def test_where_the_disk_is_full_it_is_tried_until_there_is_room(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(supervisor, "_WATCH_SECONDS", 0.001)
+    full = NoRoom(0)
+    watched.supervisor.start(full)
+    full.runs, full.refusals = False, 20
+    watched.watch()
+    assert wait_until(lambda: full.runs, 10)
+    assert watched.fault is None
+    assert "the broker cannot be started: [Errno 28] No space left on device; trying again" in (
+        watched.notes
+    )
+
+
+def test_a_process_that_cannot_be_recorded_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def full(pid_file: Path, pid: int) -> None:
+        started.append(psutil.Process(pid))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("streams.local.process.record", full)
+    with pytest.raises(OSError, match="No space"):
+        service(tmp_path).start()
+    assert not alive(started[0])

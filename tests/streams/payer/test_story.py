@@ -27,6 +27,11 @@ def test_the_story_of_a_withdrawal_is_told_in_order(
     told = msgspec.json.decode(shown.output)
     times = [event["time"] for event in told["story"]]
     assert times == sorted(times)
+    order = [event["text"] for event in told["story"]]
+    first, last = (
+        next(text for text in order if words in text) for words in ("the first time", "last answer")
+    )
+    assert order.index(first) < order.index(last)
     text = "\n".join(event["text"] for event in told["story"])
     for part in (
         "request_withdrawal: accepted",
@@ -35,7 +40,7 @@ def test_the_story_of_a_withdrawal_is_told_in_order(
         "coins reserved in payout",
         "version 1 with a fee of",
         "version 1 signed as",
-        "last answer accepted",
+        "sent once, last answer accepted",
         "spent by",
         "confirm_withdrawal: accepted",
         "WITHDRAWAL pending debit 10.00000000",

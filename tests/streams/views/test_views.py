@@ -125,6 +125,7 @@ def test_what_was_aborted_never_shows_and_each_event_counts_once(wallet: Setting
         windows = member.get("/velocity/user-1")["windows"]
         assert {each["deposits"]["amount"] for each in windows} == {"12.50000000"}
         _look_at_lag(member)
+        assert {"/flows", "/alerts", "/velocity/{user}"} <= {*member.get("/")["pages"]}
         assert 'wallet_views_lag_records{group="views"} 0.0' in member.get("/metrics")
         assert member.get("/alerts")["unwatched"] == ["hot-wallet-low"]
         for path, status in (

@@ -116,4 +116,4 @@ def test_a_node_that_is_away_is_told_in_one_line(our_node: OurNode) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("wallet: no answer from a node at")
+    assert done.stderr.startswith("Error: no answer from a node at")

@@ -1,0 +1,171 @@
+"""What the command line answers to what a newcomer types wrongly, or asks too early."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from confluent_kafka import KafkaError, KafkaException
+
+from api.cli import group, main
+from api.commands.arguments import counted
+from api.commands.payer_desk import explained
+from streams.kafka.config import words_of
+from streams.local import jars
+from streams.local.errors import StackError
+from streams.local.progress import Silent
+from streams.payer.housework import NothingToDo
+
+
+def said(*arguments: str) -> str:
+    """What a command prints that must not get anywhere."""
+    done = CliRunner().invoke(group, arguments)
+    assert done.exit_code != 0, done.output
+    return done.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("faucet", "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn", "-5"),
+        ("operator", "fund", "-12.5"),
+        ("chain", "mine", "-3"),
+    ],
+)
+def test_a_negative_number_is_told_as_one_and_not_as_an_unknown_option(
+    arguments: tuple[str, ...],
+) -> None:
+    told = said(*arguments)
+    assert "a negative number is given" in told
+    assert "No such option" not in told
+
+
+def test_an_option_that_there_is_not_is_still_told_as_such() -> None:
+    assert "No such option: --deep" in said("chain", "reorg", "--deep")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("chain", "reorg", "99999"), "'99999' is no whole number from 1 to 10,000"),
+        (("chain", "reorg", "--length", "99999"), "no whole number from 1 to 10,001"),
+        (("chain", "mine", "many"), "'many' is no whole number from 1 to 10,000"),
+        (("loadgen", "--duration", "0"), "'0' is no number above 0"),
+    ],
+)
+def test_a_number_out_of_bounds_is_told_with_the_bounds(
+    arguments: tuple[str, ...], words: str
+) -> None:
+    assert words in said(*arguments)
+
+
+def test_a_users_id_in_capitals_is_told_to_be_written_in_lower_case() -> None:
+    user = "3F0F6B1E-6A49-4B58-9A52-0C6A3F9F2C11"
+    assert f"write it in lower case, {user.lower()}" in said("operator", "unfreeze", user)
+    token = CliRunner().invoke(
+        group, ["token", user], env={"WALLET_JWT_SECRET": "x" * 32, "WALLET_DATABASE_URL": "x"}
+    )
+    assert "write it in lower case" in token.stderr
+
+
+def test_a_known_fault_begins_as_clicks_own_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: object) -> None:
+        raise StackError("the disk is away")
+
+    monkeypatch.setattr(group, "main", fail)
+    with pytest.raises(SystemExit):
+        main(["up"])
+    assert capsys.readouterr().err == "Error: the disk is away\n"
+
+
+# ---------------------------------------------------------------------- the broker is away
+
+
+@pytest.fixture
+def complained() -> Iterator[None]:
+    """A client's complaint of a moment ago, as the library words it."""
+    logging.getLogger("librdkafka").error(
+        "FAIL [rdkafka#producer-1] [thrd:127.0.0.1:1/bootstrap]: 127.0.0.1:1/bootstrap: Connect "
+        "failed: Connection refused"
+    )
+    yield
+    logging.getLogger("librdkafka").error("nothing [x]: ")
+
+
+def test_an_error_of_the_broker_is_told_in_words() -> None:
+    away = KafkaException(KafkaError(KafkaError._TIMED_OUT, "Local: Timed out"))
+    assert words_of(away) == "the broker does not answer: Local: Timed out"
+    refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "you may not")
+    assert words_of(refused) == "you may not (TOPIC_AUTHORIZATION_FAILED)"
+
+
+@pytest.mark.usefixtures("complained")
+def test_what_its_client_complained_of_stands_in_the_error_and_not_on_the_screen(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    away = KafkaError(KafkaError._TRANSPORT, "Local: Broker transport failure")
+    assert words_of(away).endswith("127.0.0.1:1/bootstrap: Connect failed: Connection refused")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_bus_without_a_region_is_told_as_that(tmp_path: Path) -> None:
+    nowhere = {"AWS_DEFAULT_REGION": None, "AWS_CONFIG_FILE": str(tmp_path / "none")}
+    wallet = {"WALLET_AWS_REGION": None, "WALLET_HOME": str(tmp_path)}
+    done = CliRunner().invoke(group, ["bridge", "tail"], env=nowhere | wallet)
+    assert done.output.startswith("Error: the AWS region is not set: set WALLET_AWS_REGION")
+
+
+def test_nothing_to_do_is_told_and_is_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(click.exceptions.Exit) as ended, explained():
+        raise NothingToDo("nothing to join")
+    assert ended.value.exit_code == 0
+    assert capsys.readouterr().out == "nothing to join\n"
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 withdrawal"), (1200, "1,200 withdrawals")])
+def test_one_is_not_counted_as_many(count: int, words: str) -> None:
+    assert counted(count, "withdrawal") == words
+
+
+def test_of_mavens_failure_its_first_error_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mvn").write_text(
+        "#!/bin/sh\necho '[ERROR] Unknown host repo.example'\necho '[ERROR] -> [Help 1]'\nexit 1\n"
+    )
+    (tmp_path / "mvn").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(StackError) as refused:
+        jars.fetch(Silent())
+    assert str(refused.value).endswith("It said: Unknown host repo.example")
+
+
+# ---------------------------------------------------------------------- help
+
+
+def groups(command: click.Command, *path: str) -> Iterator[tuple[str, ...]]:
+    """The path of each group below a command."""
+    if isinstance(command, click.Group):
+        yield path
+        for name in command.list_commands(click.Context(command)):
+            if (below := command.get_command(click.Context(command), name)) is not None:
+                yield from groups(below, *path, name)
+
+
+def test_no_groups_help_cuts_a_command_short() -> None:
+    cut = [
+        f"{' '.join(path)}: {line.strip()}"
+        for path in groups(group)
+        for line in CliRunner().invoke(group, [*path, "-h"], terminal_width=80).output.splitlines()
+        if line.endswith("...") and not line.startswith("Usage:")
+    ]
+    assert ("operator", "deposit") in [*groups(group)]
+    assert not cut
