@@ -9,7 +9,7 @@ import click
 import msgspec
 from click.core import Context, Parameter
 
-from api.commands.arguments import Commands
+from api.commands.arguments import Commands, Whole, counted
 from api.commands.operating import Amount
 from api.commands.payer_desk import desk_of_payer, explained
 from api.commands.payer_stranded import adopt, give_up, restored, stranded
@@ -34,7 +34,7 @@ class Kept(Amount):
 
 
 @click.group(cls=Commands, invoke_without_command=True)
-@click.option("--port", type=click.IntRange(0, 65535), help="Port of the probe; WALLET_PAYER_PORT.")
+@click.option("--port", type=Whole(0, 65535), help="Port of the probe; WALLET_PAYER_PORT.")
 @click.pass_context
 def command(ctx: click.Context, port: int | None) -> None:
     """Pay withdrawals until SIGTERM: claim, reserve, sign, send, confirm.
@@ -69,7 +69,7 @@ _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 )
 @click.option(
     "--inputs",
-    type=click.IntRange(2, 600),
+    type=Whole(2, 600),
     default=housework.INPUTS_MAX,
     show_default=True,
     help="Most coins in one transaction.",
@@ -132,19 +132,13 @@ def gather(dry_run: bool, yes: bool) -> None:
     """
     with desk_of_payer() as (desk, rate):
         there = housework.former_coins(desk)
+        heap = f"{counted(there.coins, 'coin')} of {format_amount(there.amount)} DOGE"
         forecast = housework.gather(desk, rate=rate, dry_run=True)
         if forecast is None:
-            click.echo(
-                "there is nothing to bring: of former accounts' coins that can be spent now there "
-                f"are {there.coins:,}, of {format_amount(there.amount)} DOGE, less than their fee"
-                if there.coins
-                else "there is nothing to bring: no coin of a former account can be spent now"
-            )
+            left = f"{heap}, worth less than the fee" if there.coins else "no coin"
+            click.echo(f"nothing to bring: of former accounts, {left} can be spent now")
             return
-        click.echo(
-            f"there are {there.coins:,} coins of {format_amount(there.amount)} DOGE on former "
-            "accounts; the first transaction:"
-        )
+        click.echo(f"{heap} on former accounts; the first transaction:")
         for line in _told(forecast):
             click.echo(line)
         if dry_run:
@@ -154,13 +148,13 @@ def gather(dry_run: bool, yes: bool) -> None:
             click.confirm("Order it, and as many more as it takes?", abort=True, err=True)
         while (ordered := housework.gather(desk, rate=rate, dry_run=False)) is not None:
             click.echo(
-                f"ordered as payout {ordered.payout_id}: {ordered.coins} coins, of which "
+                f"ordered as payout {ordered.payout_id}: {counted(ordered.coins, 'coin')}, of which "
                 f"{format_amount(ordered.returned)} DOGE come to the present account"
             )
 
 
 @command.command("abandon")
-@click.argument("payout", type=click.IntRange(1))
+@click.argument("payout", type=Whole(1))
 @_yes
 def abandon(payout: int, yes: bool) -> None:
     """Give up PAYOUT, which was never signed (alarm not-signed); others pay its withdrawals.
@@ -175,7 +169,7 @@ def abandon(payout: int, yes: bool) -> None:
 
 
 @command.command("watch-change")
-@click.argument("count", type=click.IntRange(1, 1_000_000))
+@click.argument("count", type=Whole(1, 1_000_000))
 @click.option("--account", help="The fingerprint of a former account; else the present one's.")
 def watch_change(count: int, account: str | None) -> None:
     """Watch the first COUNT change addresses again, after the chain's tables were lost.
