@@ -148,8 +148,8 @@ def gather(dry_run: bool, yes: bool) -> None:
             click.confirm("Order it, and as many more as it takes?", abort=True, err=True)
         while (ordered := housework.gather(desk, rate=rate, dry_run=False)) is not None:
             click.echo(
-                f"ordered as payout {ordered.payout_id}: {counted(ordered.coins, 'coin')}, of which "
-                f"{format_amount(ordered.returned)} DOGE come to the present account"
+                f"ordered as payout {ordered.payout_id}: {counted(ordered.coins, 'coin')}, "
+                f"of which {format_amount(ordered.returned)} DOGE come to the present account"
             )
 
 
