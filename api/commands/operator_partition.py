@@ -12,6 +12,7 @@ from rich.table import Table
 from api.commands.operating import TOPIC, code_of, database, reader, writer
 from api.console import standard_output
 from db import adoption
+from db.engine import Connection
 from schemas.settings import Settings
 from schemas.topics import CommandTopic
 from streams.kafka.groups import Group
@@ -153,9 +154,7 @@ def adopt_partition(
     click.echo("Restart a worker: it takes the partitions over and checks the log again.")
 
 
-def _adopt(
-    settings: Settings, connection: adoption.Connection, made: Plan, patience: float
-) -> None:
+def _adopt(settings: Settings, connection: Connection, made: Plan, patience: float) -> None:
     # Printed here, and told on wallet.alerts; once more in a log is once too often.
     logging.getLogger("streams.alarms").setLevel(logging.CRITICAL + 1)
     dropped = adopt(settings, connection, made, patience_seconds=patience)
