@@ -10,11 +10,12 @@ import gc
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +27,7 @@ from db.engine import Connection, connect
 from streams.node.client import Endpoint, Node
 from streams.node.shapes import TransactionShape, header_hash
 from streams.watcher import booking
+from streams.watcher.ahead import Ahead
 
 TRANSACTIONS: Final = 1_500
 OUTPUTS_EACH: Final = 2
@@ -36,6 +38,8 @@ _MATURITY: Final = 240
 #: Of a block that was mined with another chain's.
 _VERSION: Final = 6422788
 _BITS: Final = "1a01d2b4"
+#: Blocks that lie ready at a time; the first of them alone is waited for.
+_PIECE: Final = 20
 _ACCOUNT: Final = "bench"
 _USER: Final = "00000000-0000-4000-8000-00000000000b"
 _USERS: Final = 10_000
@@ -53,18 +57,19 @@ class Followed:
 
 
 class Prepared(Node):
-    """A node whose next answer lies ready."""
+    """A node whose next answers lie ready."""
 
     def __init__(self) -> None:
         super().__init__(Endpoint("http://127.0.0.1:1"))
-        self.body = b""
+        self._blocks: dict[str, bytes] = {}
 
-    def prepare(self, block: bytes) -> None:
-        """Have the answer to the next call ready."""
-        self.body = b'{"result":%s,"error":null,"id":%d}' % (block, self._calls + 1)
+    def prepare(self, blocks: Sequence[tuple[str, bytes]]) -> None:
+        """Have the answers for these blocks, by their hashes, ready."""
+        self._blocks = dict(blocks)
 
     def _post(self, body: bytes) -> bytes:
-        return self.body
+        call = msgspec.json.decode(body)
+        return b'{"result":%s,"error":null,"id":%d}' % (self._blocks[call["params"][0]], call["id"])
 
 
 def watch_addresses(stage: Stage, count: int) -> None:
@@ -198,21 +203,29 @@ def _root(txids: list[str]) -> str:
 def follow(stage: Stage, seed: int, addresses: int, count: int, told: Told) -> Followed:
     """Take so many blocks, as the watcher does; the time it takes to make them does not count."""
     node, process = Prepared(), psutil.Process()
-    spent, matched = 0.0, 0
+    spent, matched, done = 0.0, 0, 0
     halves: list[list[float]] = [[0.0], [0.0]]
+    blocks = _many(seed, addresses, count)
     with _connected(stage) as connection, _without_collector():
-        for number, (block_hash, body) in enumerate(_many(seed, addresses, count)):
-            node.prepare(body)
+        while prepared := list(islice(blocks, _PIECE)):
+            node.prepare(prepared)
             gc.collect()
             started = time.perf_counter()
-            block = node.block(block_hash)
-            booking.watch_new_addresses(connection)
-            booked = booking.book_block(connection, block, maturity=_MATURITY, crediting=True)
+            with Ahead(node, [block_hash for block_hash, _ in prepared]) as ahead:
+                for sought in ahead:
+                    booking.watch_new_addresses(connection)
+                    booked = booking.book_block(
+                        connection,
+                        sought,
+                        maturity=_MATURITY,
+                        crediting=True,
+                        meanwhile=ahead.begin_next,
+                    )
+                    matched += booked.received + booked.spent
             spent += time.perf_counter() - started
-            matched += booked.received + booked.spent
-            halves[2 * number // count].append(process.memory_info().rss / 1e6)
-            if number % 10 == 0:
-                told(f"{number} of {count} blocks, {(number + 1) / spent:.0f}/s")
+            halves[2 * done // count].append(process.memory_info().rss / 1e6)
+            done += len(prepared)
+            told(f"{done} of {count} blocks, {done / spent:.0f}/s")
     return Followed(
         blocks=count,
         rate=count / spent,

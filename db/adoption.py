@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import psycopg
-
-Connection = psycopg.Connection[tuple[Any, ...]]
+from db.engine import Connection
 
 
 class Row(NamedTuple):

@@ -18,10 +18,8 @@ from db.audit_books import BOOKS, Check
 from db.audit_chain import Closing, Followed
 from db.audit_log import LOG
 from db.copy import COMMAND_COLUMNS, ENTRY_COLUMNS, read_rows
-from db.engine import connect, require_schema
+from db.engine import Connection, connect, require_schema
 from schemas.ids import LEG_MAX, Place, number_of, text_of
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 CHECKS: Final = (*LOG, *BOOKS)
 #: What a check tells in full; the rest is counted.

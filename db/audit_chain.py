@@ -6,17 +6,14 @@ fault: an order of an outbox counts as under way until the ledger has an outcome
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
-
-import psycopg
+from typing import Final, NamedTuple
 
 from db.audit_books import Check
 from db.audit_orders import OUTPUTS, TREASURY, under_way
 from db.audit_payouts import RESERVATIONS, VERSIONS, payouts_check
+from db.engine import Connection
 from db.payouts import SAME_INPUTS
 from schemas.ledger import HOUSE
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 _BLOCKS: Final = """
 SELECT hash AS subject,

@@ -6,12 +6,13 @@ transaction of the caller's; what it brings to us stands in ``db.chain_blocks``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from db.engine import Connection, Cursor
 from db.plain import octets, use_plain_values
+from db.together import Answer, Together
 
 #: One number for the advisory lock of the one follower: "watch" in ASCII.
 WATCHER_LOCK: Final = 0x7761746368
@@ -176,12 +177,12 @@ def newest_hashes(cursor: Cursor, count: int) -> list[str]:
     return [row[0] for row in cursor]
 
 
-def activate(cursor: Cursor, block_hash: str, height: int, previous: str, seconds: int) -> None:
+def activate(server: Together, block_hash: str, height: int, previous: str, seconds: int) -> None:
     """Put a block, new or one that was undone, on top; ``seconds`` is the miner's time.
 
     Two blocks at one height are refused by the database (``blocks_active_height``).
     """
-    cursor.execute(
+    server.ask(
         "INSERT INTO blocks (hash, height, previous_hash, time, active)"
         " VALUES (%s, %s, %s, %s, true)"
         " ON CONFLICT (hash) DO UPDATE SET active = true, followed_at = now()",
@@ -239,12 +240,13 @@ def watch(cursor: Cursor, addresses: Sequence[tuple[bytes, NewAddress]]) -> None
     )
 
 
-def watched_among(cursor: Cursor, public_key_hashes: Sequence[bytes]) -> dict[bytes, Watched]:
+def watched_among(
+    server: Together, public_key_hashes: Iterable[bytes]
+) -> Answer[dict[bytes, Watched]]:
     """Those of the hashes that are ours."""
-    cursor.execute(
+    found = server.ask(
         "SELECT public_key_hash, address, user_id::text FROM watched_scripts"
-        " WHERE public_key_hash = ANY(%s::bytea[])",
+        " WHERE public_key_hash = ANY(%s)",
         (octets(public_key_hashes),),
-        binary=True,
     )
-    return {row[0]: Watched(*row) for row in cursor}
+    return lambda: {row[0]: Watched(*row) for row in found}

@@ -1,14 +1,18 @@
-"""What a block brings to us and takes from us: coins, spends, receipts, and their undoing."""
+"""What a block brings to us and takes from us: coins, spends, receipts, and their undoing.
+
+A block's statements go together: what is asked is answered once it is wanted (``db.together``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from psycopg import errors
 
 from db.engine import Cursor
 from db.plain import booleans, columns, longs, texts
+from db.together import Answer, Together
 
 #: A block says what cannot be beside what is recorded: a coin is spent twice, a height has two
 #: blocks, a transaction stands there twice.
@@ -84,11 +88,15 @@ class Standing(NamedTuple):
 _RECEIPT = "r.txid, r.vout, r.user_id::text, r.address, r.amount, r.block_hash, r.height, {}"
 
 
-def place_coins(cursor: Cursor, block_hash: str, height: int, coins: Sequence[Coin]) -> None:
+class CoinNeverPlaced(Exception):
+    """A coin is spent that was never placed."""
+
+
+def place_coins(server: Together, block_hash: str, height: int, coins: Sequence[Coin]) -> None:
     """Our outputs of a block; one that was undone has its block again."""
     if not coins:
         return
-    cursor.execute(
+    server.ask(
         """
         INSERT INTO coins (txid, vout, public_key_hash, amount, coinbase, block_hash, height)
         SELECT c.txid, c.vout, c.hash, c.amount, c.coinbase, %s, %s
@@ -101,21 +109,21 @@ def place_coins(cursor: Cursor, block_hash: str, height: int, coins: Sequence[Co
     )
 
 
-def coins_among(cursor: Cursor, outpoints: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
+def coins_among(
+    server: Together, outpoints: Collection[tuple[str, int]]
+) -> Answer[set[tuple[str, int]]]:
     """Those of the outpoints that are coins of ours on the active chain."""
     if not outpoints:
-        return set()
-    asked = set(outpoints)
-    cursor.execute(
+        return set
+    found = server.ask(
         "SELECT txid, vout FROM coins WHERE txid = ANY(%s) AND height IS NOT NULL",
-        (texts({txid for txid, _ in asked}),),
-        binary=True,
+        (texts({txid for txid, _ in outpoints}),),
     )
-    return {found for row in cursor if (found := (row[0], row[1])) in asked}
+    return lambda: {coin for row in found if (coin := (row[0], row[1])) in outpoints}
 
 
 def place_spends(
-    cursor: Cursor,
+    server: Together,
     block_hash: str,
     height: int,
     spenders: Sequence[Spender],
@@ -123,11 +131,11 @@ def place_spends(
 ) -> None:
     """Who spends which coins in a block; a coin that is spent already is refused.
 
-    The coins stand already, those of the same block too: see ``coins_among``.
+    The coins stand already, those of the same block too.
     """
     if not spends:
         return
-    cursor.execute(
+    server.ask(
         """
         INSERT INTO spenders (txid, outputs_hash, paid, inputs, block_hash, height)
         SELECT s.txid, s.outputs_hash, s.paid, s.inputs, %s, %s
@@ -138,7 +146,7 @@ def place_spends(
         """,
         (block_hash, height, *columns(spenders)),
     )
-    cursor.execute(
+    server.ask(
         """
         INSERT INTO spends (txid, vout, spender_txid, height)
         SELECT s.txid, s.vout, s.spender, %s
@@ -146,25 +154,26 @@ def place_spends(
         """,
         (height, *columns(spends)),
     )
-    cursor.execute(
+    server.change(
         """
         UPDATE coins c SET spent_height = %s
           FROM unnest(%s::text[], %s::int[], %s::text[]) s (txid, vout, spender)
          WHERE c.txid = s.txid AND c.vout = s.vout
         """,
         (height, *columns(spends)),
+        rows=len(spends),
+        otherwise=lambda there: CoinNeverPlaced(f"{len(spends)} at {height}, {there} there"),
     )
-    assert cursor.rowcount == len(spends), f"a coin that is spent at {height} was never placed"
 
 
 # ---------------------------------------------------------------------- receipts
 
 
 def creditings_known(
-    cursor: Cursor, outpoints: Sequence[tuple[str, int]]
-) -> dict[tuple[str, int], Crediting]:
+    server: Together, outpoints: Sequence[tuple[str, int]]
+) -> Answer[dict[tuple[str, int], Crediting]]:
     """What the ledger knows of outpoints: all there is, where this watcher's tables were lost."""
-    cursor.execute(
+    found = server.ask(
         """
         SELECT d.txid, d.vout, d.creditings, d.status = 'credited'
           FROM unnest(%s::text[], %s::int[]) o (txid, vout)
@@ -172,12 +181,14 @@ def creditings_known(
         """,
         columns(outpoints),
     )
-    return {(row[0], row[1]): Crediting(row[2], row[3]) for row in cursor}
+    return lambda: {(row[0], row[1]): Crediting(row[2], row[3]) for row in found}
 
 
-def exposures(cursor: Cursor, user_ids: Sequence[str], above_height: int) -> dict[str, int]:
+def exposures(
+    server: Together, user_ids: Sequence[str], above_height: int
+) -> Answer[dict[str, int]]:
     """What each user received in the blocks above a height, of what is enough to be credited."""
-    cursor.execute(
+    found = server.ask(
         """
         SELECT user_id::text, sum(amount) FROM receipts
          WHERE user_id = ANY(%s::text[]::uuid[]) AND height > %s AND sufficient
@@ -185,21 +196,21 @@ def exposures(cursor: Cursor, user_ids: Sequence[str], above_height: int) -> dic
         """,
         (texts(user_ids), above_height),
     )
-    return {row[0]: int(row[1]) for row in cursor}
+    return lambda: {row[0]: int(row[1]) for row in found}
 
 
 def place_receipts(
-    cursor: Cursor,
+    server: Together,
     block_hash: str,
     height: int,
     payments: Sequence[Payment],
     standings: Sequence[Standing],
-) -> list[Receipt]:
+) -> Answer[list[Receipt]]:
     """Payments to users in a block, and how they stand; one that was undone has its block again.
 
     What is asked of it may rise and never falls.
     """
-    cursor.execute(
+    placed = server.ask(
         f"""
         INSERT INTO receipts AS r
                (txid, vout, user_id, address, amount, coinbase, block_hash, height,
@@ -225,12 +236,12 @@ def place_receipts(
             booleans([standing.crediting.credited for standing in standings]),
         ),
     )
-    return [Receipt(*row) for row in cursor]
+    return lambda: [Receipt(*row) for row in placed]
 
 
-def raise_required(cursor: Cursor, required: Mapping[str, int], above_height: int) -> None:
+def raise_required(server: Together, required: Mapping[str, int], above_height: int) -> None:
     """Ask at least so many confirmations of what each user received above a height."""
-    cursor.execute(
+    server.ask(
         """
         UPDATE receipts r SET required = u.required
           FROM unnest(%s::text[]::uuid[], %s::bigint[]) u (user_id, required)
@@ -264,14 +275,14 @@ def due_blocks(cursor: Cursor, tip_height: int, minimum: int) -> list[Due]:
 
 
 def credit_due(
-    cursor: Cursor, tip_height: int, minimum: int, blocks: Sequence[str] | None = None
-) -> list[Receipt]:
+    server: Together, tip_height: int, minimum: int, blocks: Sequence[str] | None = None
+) -> Answer[list[Receipt]]:
     """Count as credited, once more, all that is due at a tip; of given blocks alone, if any are.
 
     ``minimum`` is the least deposit of the rules as they are now: the ledger would refuse less.
     """
     agreed = "" if blocks is None else "AND r.block_hash = ANY(%s)"
-    cursor.execute(
+    credited = server.ask(
         f"""
         WITH due AS (
             UPDATE receipts r SET credited = true, creditings = r.creditings + 1
@@ -281,7 +292,7 @@ def credit_due(
         """,
         (tip_height, minimum, *(() if blocks is None else (list(blocks),))),
     )
-    return [Receipt(*row) for row in cursor]
+    return lambda: [Receipt(*row) for row in credited]
 
 
 # ---------------------------------------------------------------------- undoing

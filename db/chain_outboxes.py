@@ -35,10 +35,10 @@ class Waiting(NamedTuple):
     order: Order
 
 
-def enqueue(cursor: Cursor, table: OutboxTable, orders: Sequence[Order]) -> int:
-    """Add orders at the end, in their order; how many were new."""
+def enqueue(cursor: Cursor, table: OutboxTable, orders: Sequence[Order]) -> None:
+    """Add at the end, in their order, those of the orders that are new."""
     if not orders:
-        return 0
+        return
     cursor.execute(
         f"""
         INSERT INTO {table} (user_id, type, idempotency_key, data)
@@ -50,7 +50,6 @@ def enqueue(cursor: Cursor, table: OutboxTable, orders: Sequence[Order]) -> int:
         """,
         columns(orders),
     )
-    return cursor.rowcount
 
 
 def waiting(cursor: Cursor, table: OutboxTable, limit: int) -> list[Waiting]:

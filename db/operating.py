@@ -9,17 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import psycopg
-
-from db.engine import connect, require_schema
+from db.engine import Connection, connect, require_schema
 from db.rules import decode_rules
 from schemas.ids import Place, number_of, text_of
 from schemas.ledger import HOUSE
 from schemas.records import Rules
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 _GLANCE_SECONDS: Final = 1.0
 

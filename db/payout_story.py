@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from db.operating import Connection
+from db.engine import Connection
 
 
 class Line(NamedTuple):

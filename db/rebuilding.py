@@ -6,17 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import psycopg
 
 from db import partitions, rules
 from db.batches import REBUILDER, Slice
-from db.engine import connect, require_schema
+from db.engine import Connection, connect, require_schema
 from db.plain import use_plain_values
 from schemas.records import Rules
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 @contextmanager

@@ -8,11 +8,8 @@ from collections.abc import Collection, Iterator
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
-import psycopg
-
 from db.copy import COMMAND_COLUMNS, ENTRY_COLUMNS
-
-Connection = psycopg.Connection[tuple[Any, ...]]
+from db.engine import Connection
 
 
 class TableHash(NamedTuple):

@@ -6,7 +6,7 @@ import msgspec
 
 from processors.dogecoin.fees import DUST_HARD, unpayable
 from processors.dogecoin.keyring import AccountUnknown, Keyring
-from processors.ledger.rules import fault_of
+from processors.ledger.rules import fault_of, tiers_of
 from schemas.commands import CommandType, SetRules
 from schemas.envelope import decode_data
 from schemas.records import Rules, Tier
@@ -62,20 +62,11 @@ def _asked(settings: Settings) -> SetRules:
         "withdrawal_minimum": settings.rules_withdrawal_minimum,
         "withdrawal_maximum": settings.rules_withdrawal_maximum,
         "deposit_minimum": settings.rules_deposit_minimum,
-        "confirmations": [_tier(part) for part in settings.rules_confirmations.split(",")],
+        "confirmations": tiers_of(settings.rules_confirmations),
     }
     data = decode_data(CommandType.SET_RULES, msgspec.json.encode(wire))
     assert isinstance(data, SetRules)
     return data
-
-
-def _tier(text: str) -> dict[str, object]:
-    confirmations, _, exposure = text.strip().partition("@")
-    if not confirmations.isdecimal():
-        raise SettingsError(
-            f"WALLET_RULES_CONFIRMATIONS: {text!r} is not CONFIRMATIONS[@FROM_AMOUNT]"
-        )
-    return {"exposure": exposure or "0", "confirmations": int(confirmations)}
 
 
 def require_known_account(rules: Rules, keyring: Keyring, network: str) -> None:

@@ -16,6 +16,7 @@ from api.commands.arguments import Commands, Number, Whole, counted
 from api.commands.operating import TOPIC, Since, User, code_of, database, reader, writer
 from api.console import standard_output
 from db import operating
+from db.engine import Connection
 from db.operating import Letter, LetterFilter
 from schemas.ids import place_of
 from schemas.rejections import Rejection, is_dead_letter
@@ -192,7 +193,7 @@ def replay_letters(
     sys.exit(1 if any(bad) else 0)
 
 
-def _letter(connection: operating.Connection, letter_id: str) -> Letter:
+def _letter(connection: Connection, letter_id: str) -> Letter:
     try:
         place_of(letter_id)
     except ValueError:

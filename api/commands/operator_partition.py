@@ -13,6 +13,7 @@ from api.commands.arguments import Commands, Number, Whole
 from api.commands.operating import TOPIC, code_of, database, reader, writer
 from api.console import standard_output
 from db import adoption
+from db.engine import Connection
 from schemas.settings import Settings
 from schemas.topics import CommandTopic
 from streams.kafka.groups import Group
@@ -154,9 +155,7 @@ def adopt_partition(
     click.echo("Restart a worker: it takes the partitions over and checks the log again.")
 
 
-def _adopt(
-    settings: Settings, connection: adoption.Connection, made: Plan, patience: float
-) -> None:
+def _adopt(settings: Settings, connection: Connection, made: Plan, patience: float) -> None:
     # Printed here, and told on wallet.alerts; once more in a log is once too often.
     logging.getLogger("streams.alarms").setLevel(logging.CRITICAL + 1)
     dropped = adopt(settings, connection, made, patience_seconds=patience)

@@ -36,6 +36,32 @@ BEGIN
 END
 $$"""
 
+_STATUS_FUNCTION: Final = """\
+CREATE FUNCTION refuse_status() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'status: % does not follow % in %', NEW.status, OLD.status, TG_TABLE_NAME
+        USING ERRCODE = 'check_violation', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,
+            CONSTRAINT = TG_NAME,
+            HINT = 'What becomes of a record is decided by commands, in the order of its statuses.';
+END
+$$"""
+
+#: Which status may follow which: the steps of ``processors.ledger.invariants``, any number of them
+#: at once, since a batch writes what became of a record at its end alone. A test compares the two.
+_FOLLOWS: Final = {
+    "deposits": """CASE OLD.status
+        WHEN 'detected' THEN true
+        ELSE NEW.status <> 'detected' END""",
+    "withdrawals": """CASE OLD.status
+        WHEN 'PENDING' THEN NEW.status <> 'PENDING'
+        WHEN 'FAILED' THEN false
+        ELSE NEW.status NOT IN ('PENDING', 'PROCESSING') END""",
+    "escrows": """CASE OLD.status
+        WHEN 'LOCKED' THEN true
+        WHEN 'DISPUTED' THEN NEW.status IN ('RELEASED', 'REFUNDED')
+        ELSE false END""",
+}
+
 #: A statement at a time, over all that it inserted: measured as free in a batch.
 _BALANCED: Final = """\
 CREATE TRIGGER entries_balanced AFTER INSERT ON entries
@@ -50,13 +76,27 @@ def _append_only(table: str) -> str:
     )
 
 
+def _status_follows(table: str) -> str:
+    """The trigger that refuses a status which cannot follow the one before.
+
+    After the row and with a condition: a step that is known costs a comparison, and no lock that
+    the row does not have already.
+    """
+    return (
+        f"CREATE TRIGGER {table}_status_follows AFTER UPDATE OF status ON {table}"
+        f" FOR EACH ROW WHEN (NOT {_FOLLOWS[table]}) EXECUTE FUNCTION refuse_status()"
+    )
+
+
 def attach(metadata: MetaData, entries: Table, append_only_tables: Iterable[Table]) -> None:
     """Let ``metadata.create_all`` make the functions and triggers too."""
-    for function in (_BALANCED_FUNCTION, _APPEND_ONLY_FUNCTION):
+    for function in (_BALANCED_FUNCTION, _APPEND_ONLY_FUNCTION, _STATUS_FUNCTION):
         event.listen(metadata, "before_create", _executing(function))
     after_create(entries, _BALANCED)
     for table in append_only_tables:
         after_create(table, _append_only(table.name))
+    for name in _FOLLOWS:
+        after_create(metadata.tables[name], _status_follows(name))
 
 
 def after_create(table: Table, statement: str) -> None:

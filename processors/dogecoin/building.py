@@ -212,22 +212,32 @@ def bump(
     satisfies BIP 125 towards every version, whichever a node has: it pays more in all, more for
     each byte, and the relaying of its own bytes. Raises ``CannotPay``, above all ``NoCommonInput``.
     """
-    return _replace(versions, versions[-1].payees, change, rate, policy, extra, dead)
-
-
-def cancel(
-    versions: Sequence[Template],
-    change: Change,
-    *,
-    rate: int,
-    policy: FeePolicy,
-    dead: Collection[tuple[str, int]] = (),
-) -> Template:
-    """The next version: it pays nobody but ourselves.
-
-    Nothing is cancelled until this has enough confirmations: any version may win. As ``bump``.
-    """
-    return _replace(versions, (), change, rate, policy, (), dead)
+    last = versions[-1]
+    living = tuple(each for each in last.inputs if each.outpoint not in dead)
+    if any(version.outpoints.isdisjoint(each.outpoint for each in living) for version in versions):
+        raise NoCommonInput
+    least_rate = max(_rate_above(version) for version in versions)
+    if least_rate > policy.rate_max:
+        raise RateTooHigh
+    if last.change is not None and last.change.derivation_index is not None:
+        change = Change(last.change.address, last.change.derivation_index)
+    rate = max(min(rate, policy.rate_max), least_rate)
+    used = {*dead, *last.outpoints}
+    return _settled(
+        living,
+        last.payees,
+        Bill(_payments(last.payees, last.network), rate),
+        change,
+        network=last.network,
+        policy=policy,
+        paid=max(version.fee for version in versions),
+        # A replacement may not bring unconfirmed coins that the replaced one had not (BIP 125).
+        extra=[
+            coin
+            for coin in by_size(extra, rate)
+            if not coin.ancestors and coin.outpoint not in used
+        ],
+    )
 
 
 def unsigned(template: Template) -> Transaction:
@@ -243,43 +253,6 @@ def unsigned(template: Template) -> Transaction:
             Output(each.amount, script_of_address(each.address, template.network))
             for each in template.outputs
         ),
-    )
-
-
-def _replace(
-    versions: Sequence[Template],
-    payees: tuple[TemplateOutput, ...],
-    change: Change,
-    rate: int,
-    policy: FeePolicy,
-    extra: Iterable[Coin],
-    dead: Collection[tuple[str, int]],
-) -> Template:
-    last = versions[-1]
-    living = tuple(each for each in last.inputs if each.outpoint not in dead)
-    if any(version.outpoints.isdisjoint(each.outpoint for each in living) for version in versions):
-        raise NoCommonInput
-    least_rate = max(_rate_above(version) for version in versions)
-    if least_rate > policy.rate_max:
-        raise RateTooHigh
-    if last.change is not None and last.change.derivation_index is not None:
-        change = Change(last.change.address, last.change.derivation_index)
-    rate = max(min(rate, policy.rate_max), least_rate)
-    used = {*dead, *last.outpoints}
-    return _settled(
-        living,
-        payees,
-        Bill(_payments(payees, last.network), rate),
-        change,
-        network=last.network,
-        policy=policy,
-        paid=max(version.fee for version in versions),
-        # A replacement may not bring unconfirmed coins that the replaced one had not (BIP 125).
-        extra=[
-            coin
-            for coin in by_size(extra, rate)
-            if not coin.ancestors and coin.outpoint not in used
-        ],
     )
 
 

@@ -204,11 +204,6 @@ def by_size(coins: Iterable[Coin], rate: int) -> list[Coin]:
     return sorted(usable, key=lambda coin: (-coin.amount, coin.ancestors, coin.outpoint))
 
 
-def smallest(coins: Iterable[Coin], rate: int, *, limit: int) -> list[Coin]:
-    """Of the confirmed coins that are worth their input, the ``limit`` smallest: to be joined."""
-    return by_size((coin for coin in coins if not coin.ancestors), rate)[::-1][:limit]
-
-
 def _largest_first(usable: Sequence[Coin], bill: Bill) -> Selection:
     chosen: list[Coin] = []
     total = ancestors = 0

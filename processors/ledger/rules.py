@@ -10,8 +10,8 @@ from processors.ledger.model import Acceptance, Books, Decision, Notice, Refusal
 from schemas.amounts import KOINU_MAX
 from schemas.commands import RotateAccount, SetRules
 from schemas.events import AccountResult, EventType, RulesResult
-from schemas.records import Tier
-from schemas.rejections import Rejection
+from schemas.records import Rules, Tier
+from schemas.rejections import Malformed, Rejection
 
 
 def set_rules(request: Request, data: SetRules, books: Books) -> Decision:
@@ -19,9 +19,16 @@ def set_rules(request: Request, data: SetRules, books: Books) -> Decision:
     fault = fault_of(data)
     if fault is not None:
         return Refusal(Rejection.RULES_INVALID, fault)
-    rules = msgspec.structs.replace(
-        books.rules,
-        version=books.rules.version + 1,
+    rules = msgspec.structs.replace(applied(books.rules, data), version=books.rules.version + 1)
+    result = RulesResult(version=rules.version)
+    notice = Notice(request.user_id, EventType.RULES_CHANGED, result)
+    return Acceptance((notice,), records=(rules,))
+
+
+def applied(rules: Rules, data: SetRules) -> Rules:
+    """The rules as they would be, of the same version still."""
+    return msgspec.structs.replace(
+        rules,
         escrow_fee_basis_points=data.escrow_fee_basis_points,
         withdrawal_fee=int(data.withdrawal_fee),
         withdrawal_minimum=int(data.withdrawal_minimum),
@@ -31,9 +38,18 @@ def set_rules(request: Request, data: SetRules, books: Books) -> Decision:
             Tier(int(tier.exposure), tier.confirmations) for tier in data.confirmations
         ),
     )
-    result = RulesResult(version=rules.version)
-    notice = Notice(request.user_id, EventType.RULES_CHANGED, result)
-    return Acceptance((notice,), records=(rules,))
+
+
+def tiers_of(text: str) -> list[dict[str, object]]:
+    """CONFIRMATIONS[@FROM_AMOUNT] by commas, as the wire has the tiers; raises ``Malformed``."""
+    return [_tier(part) for part in text.split(",")]
+
+
+def _tier(text: str) -> dict[str, object]:
+    confirmations, _, exposure = text.strip().partition("@")
+    if not confirmations.isdecimal():
+        raise Malformed(Rejection.BAD_NUMBER, f"{text!r} is not CONFIRMATIONS[@FROM_AMOUNT]")
+    return {"exposure": exposure or "0", "confirmations": int(confirmations)}
 
 
 def rotate_account(request: Request, data: RotateAccount, books: Books) -> Decision:

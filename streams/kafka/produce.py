@@ -34,7 +34,6 @@ _DEFINITE: Final = frozenset(
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError._UNKNOWN_TOPIC,
         KafkaError._UNKNOWN_PARTITION,
-        KafkaError._QUEUE_FULL,
     }
 )
 

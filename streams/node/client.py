@@ -114,7 +114,6 @@ _CHAIN: Final = msgspec.json.Decoder(ReplyShape[ChainShape])
 _FEE: Final = msgspec.json.Decoder(ReplyShape[FeeShape])
 _HASH: Final = msgspec.json.Decoder(ReplyShape[Hash])
 _HEADER: Final = msgspec.json.Decoder(ReplyShape[HeaderShape])
-_MEMPOOL: Final = msgspec.json.Decoder(ReplyShape[tuple[Hash, ...]])
 _RAW: Final = msgspec.json.Decoder(ReplyShape[RawTransactionShape])
 _UNSPENT: Final = msgspec.json.Decoder(ReplyShape[UnspentShape])
 _HASHES: Final = msgspec.json.Decoder(tuple[ReplyShape[Hash], ...])
@@ -208,10 +207,6 @@ class Node:
     def transaction(self, txid: str) -> RawTransactionShape | None:
         """In the mempool or, as far as the node has an index, in a block; None if not found."""
         return self._unless(_NOT_FOUND, "getrawtransaction", _RAW, txid, 1)
-
-    def mempool(self) -> tuple[str, ...]:
-        """The txids that wait for a block."""
-        return self._call("getrawmempool", _MEMPOOL)
 
     def send(self, raw: bytes) -> Answer:
         """Broadcast signed bytes; never raises, since a fault means that nobody knows.

@@ -31,7 +31,6 @@ Count = Annotated[int, Meta(ge=0)]
 
 _PLAIN: Final = re.compile(r"[0-9]{1,11}(\.[0-9]{1,8})?", re.ASCII)
 _HEADER: Final = Struct("<I32s32sIII")
-_HEX: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class AmountUnreadable(ValueError):
@@ -61,11 +60,6 @@ def koinu_of(text: str) -> int:
     if not 0 <= koinu <= MONEY_MAX:
         raise AmountUnreadable(f"{text[:40]} DOGE cannot be one output's")
     return koinu
-
-
-def is_hash(text: str) -> bool:
-    """Whether it is 64 digits of lower-case hex, as every txid and block hash is."""
-    return _HEX.fullmatch(text) is not None
 
 
 class _Shape(msgspec.Struct, frozen=True, gc=False):

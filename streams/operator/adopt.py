@@ -14,7 +14,8 @@ from contextlib import closing
 from typing import Final, NamedTuple
 
 from db import adoption
-from db.adoption import Changed, Connection, Row
+from db.adoption import Changed, Row
+from db.engine import Connection
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
 from streams.alarms import Alarms

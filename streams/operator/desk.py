@@ -12,7 +12,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from db.operating import Connection, Outcome, await_outcome, listen
+from db.engine import Connection
+from db.operating import Outcome, await_outcome, listen
 from schemas.commands import HOUSE_COMMANDS, TOPIC_OF, CommandType, Data
 from schemas.envelope import encode_command, read_command
 from schemas.ledger import HOUSE

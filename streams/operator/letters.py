@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from db.operating import Connection, Letter, mark_replayed
+from db.engine import Connection
+from db.operating import Letter, mark_replayed
 from schemas.envelope import read_command
 from schemas.rejections import Malformed
 from schemas.topics import CommandTopic

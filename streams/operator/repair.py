@@ -17,7 +17,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from db import adoption
-from db.adoption import Connection, OutboxRow
+from db.adoption import OutboxRow
+from db.engine import Connection
 from processors.apply import unpack_frames
 from processors.journal import DEAD_LETTER_FRAME, EVENT_FRAME, MANIFEST_FRAME, Frame
 from schemas.settings import Settings

@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from processors.dogecoin.fees import DUST_HARD, unpayable
-from schemas.amounts import Koinu, Share, format_amount, parse_share
+from processors.ledger.rules import applied, tiers_of
+from schemas.amounts import Koinu, Share, format_amount
 from schemas.commands import CommandType, ConfirmationTier, SetRules
 from schemas.envelope import decode_data
-from schemas.records import Rules, Tier
+from schemas.records import Rules
 from schemas.rejections import Malformed, Rejection
 
 
@@ -68,21 +69,6 @@ def differences(rules: Rules, asked: SetRules) -> list[tuple[str, str, str]]:
     ]
 
 
-def applied(rules: Rules, asked: SetRules) -> Rules:
-    """The rules as they would be."""
-    return msgspec.structs.replace(
-        rules,
-        escrow_fee_basis_points=asked.escrow_fee_basis_points,
-        withdrawal_fee=int(asked.withdrawal_fee),
-        withdrawal_minimum=int(asked.withdrawal_minimum),
-        withdrawal_maximum=int(asked.withdrawal_maximum),
-        deposit_minimum=int(asked.deposit_minimum),
-        confirmations=tuple(
-            Tier(int(tier.exposure), tier.confirmations) for tier in asked.confirmations
-        ),
-    )
-
-
 def require_payable(asked: SetRules) -> None:
     """Raise ``Malformed`` for a least withdrawal that no node would relay.
 
@@ -107,15 +93,5 @@ def _wire_of(texts: dict[str, str]) -> dict[str, object]:
     return {
         **texts,
         "escrow_fee_basis_points": int(basis_points),
-        "confirmations": [_tier(part) for part in texts["confirmations"].split(",")],
-    }
-
-
-def _tier(text: str) -> dict[str, object]:
-    confirmations, _, exposure = text.strip().partition("@")
-    if not confirmations.isdecimal():
-        raise Malformed(Rejection.BAD_NUMBER, f"{text!r} is not CONFIRMATIONS[@FROM_AMOUNT]")
-    return {
-        "exposure": format_amount(parse_share(exposure or "0")),
-        "confirmations": int(confirmations),
+        "confirmations": tiers_of(texts["confirmations"]),
     }

@@ -15,7 +15,7 @@ import msgspec
 
 from db import rebuilding
 from db.batches import REBUILDER
-from db.rebuilding import Connection
+from db.engine import Connection
 from processors.apply import Applier, Claim
 from processors.incoming import Record, Undecidable
 from processors.ledger.decide import LOGIC_VERSION

@@ -18,6 +18,7 @@ from db import chain, chain_blocks
 from db.chain import State
 from db.chain_blocks import Coin, Payment, Spend, Spender
 from db.engine import Connection, Cursor
+from db.together import together
 from streams import metrics
 from streams.node.shapes import BlockShape
 from streams.watcher import matching
@@ -77,7 +78,7 @@ class Again:
             self._read(connection, node.block(place[1]), place)
         with connection.transaction(), connection.cursor() as cursor:
             if self._at is None or self._at == tip:
-                self._end(cursor)
+                self._end(connection, cursor)
             else:
                 chain.note_rescan(cursor, self._at[0])
                 self._progress.followed(self._at[0], 0 if tip is None else tip[0])
@@ -96,11 +97,11 @@ class Again:
         log.info(_WORDS, extra={"height": start})
 
     def _read(self, connection: Connection, block: BlockShape, place: tuple[int, str]) -> None:
-        paid = list(matching.hashes_paid(block))
-        with connection.transaction(), connection.cursor() as cursor:
-            ours = matching.ours_among(block, chain.watched_among(cursor, paid))
-            outpoints = [(coin.txid, coin.vout) for coin in ours.coins]
-            known = chain_blocks.coins_among(cursor, outpoints)
+        sought = matching.sought_in(block)
+        with connection.transaction(), together(connection) as server:
+            ours = matching.ours_among(sought, chain.watched_among(server, sought.paid)())
+            outpoints = {(coin.txid, coin.vout) for coin in ours.coins}
+            known = chain_blocks.coins_among(server, outpoints)()
         payments = {(each.txid, each.vout): each for each in ours.payments}
         for coin in ours.coins:
             outpoint = coin.txid, coin.vout
@@ -108,20 +109,18 @@ class Again:
                 found = _Found(coin, payments.get(outpoint))
                 self._found[outpoint] = found
                 self._blocks[place].append(found)
-        spent = matching.outpoints_spent(block)
-        spenders, spends = matching.spends_of(spent, self._found.keys() & spent.keys())
+        spenders, spends = matching.spends_of(sought, self._found.keys() & sought.spent.keys())
         by_txid = {spender.txid: spender for spender in spenders}
         for spend in spends:
             self._spent[place].append(_Spent(spend, by_txid[spend.spender_txid]))
         self._at = place
 
-    def _end(self, cursor: Cursor) -> None:
+    def _end(self, connection: Connection, cursor: Cursor) -> None:
         if not chain.end_rescan(cursor):
             return
-        places = sorted({*self._blocks, *self._spent})
-        booked = book_late(
-            cursor, [self._late(*place) for place in places], maturity=self._maturity
-        )
+        late = [self._late(*place) for place in sorted({*self._blocks, *self._spent})]
+        with together(connection) as server:
+            booked = book_late(server, late, maturity=self._maturity)
         metrics.COINS_SPENT.inc(booked.spent)
         metrics.RECEIPTS.labels("received").inc(booked.received)
         log.info(

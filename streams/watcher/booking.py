@@ -15,13 +15,15 @@ from typing import Final, NamedTuple
 from db import chain, chain_blocks
 from db.chain_blocks import Coin, Crediting, Payment, Receipt, Spend, Spender, Standing
 from db.chain_outboxes import WATCHER_OUTBOX, enqueue
-from db.engine import Connection, Cursor
+from db.engine import Connection
 from db.rules import read_rules
+from db.together import Together, together
 from processors.dogecoin.crediting import asked_of, confirmations_asked, exposed_blocks
 from schemas.addresses import decode_address
 from schemas.records import Rules
 from streams.node.shapes import BlockShape
 from streams.watcher import matching, orders
+from streams.watcher.matching import Sought
 
 #: Addresses taken over in one transaction: a first start may find a million.
 _ADDRESSES_MAX: Final = 5_000
@@ -45,14 +47,11 @@ class AddressUnreadable(Exception):
 def watch_new_addresses(connection: Connection) -> int:
     """Watch every address that was given out since the last call; how many those were."""
     count = 0
-    while True:
-        with connection.transaction(), connection.cursor() as cursor:
-            fresh = chain.new_addresses(cursor, _ADDRESSES_MAX)
-            if fresh:
-                chain.watch(cursor, [(_public_key_hash(new.address), new) for new in fresh])
-        count += len(fresh)
-        if len(fresh) < _ADDRESSES_MAX:
-            return count
+    with connection.cursor() as cursor:
+        while fresh := chain.new_addresses(cursor, _ADDRESSES_MAX):
+            chain.watch(cursor, [(_public_key_hash(new.address), new) for new in fresh])
+            count += len(fresh)
+    return count
 
 
 def _public_key_hash(address: str) -> bytes:
@@ -64,32 +63,37 @@ def _public_key_hash(address: str) -> bytes:
 
 def book_block(
     connection: Connection,
-    block: BlockShape,
+    sought: Sought,
     *,
     maturity: int,
     crediting: bool,
+    meanwhile: Callable[[], None] = lambda: None,
     step: Callable[[str], None] = lambda name: None,
 ) -> Booked:
     """Put a block on top of the tip.
 
-    ``crediting`` says whether what is due is credited in the same transaction; with a second node
-    to be asked, ``credit_agreed`` does it afterwards. Raises ``psycopg.errors.UniqueViolation`` for
-    a block that contradicts those below it.
+    ``meanwhile`` is called when the database has begun to look for what is ours, which takes it
+    longest. ``crediting`` says whether what is due is credited in the same transaction; with a
+    second node to be asked, ``credit_agreed`` does it afterwards. Raises one of ``CONTRADICTED``
+    for a block that contradicts those below it.
     """
-    paid = matching.hashes_paid(block)
-    spent = matching.outpoints_spent(block)
-    with connection.transaction(), connection.cursor() as cursor:
-        rules = read_rules(cursor)
-        ours = matching.ours_among(block, chain.watched_among(cursor, list(paid)))
-        chain.activate(cursor, block.hash, block.height, block.previousblockhash, block.time)
-        chain_blocks.place_coins(cursor, block.hash, block.height, ours.coins)
+    block = sought.block
+    with connection.transaction(), together(connection) as server:
+        watched = chain.watched_among(server, sought.paid)
+        known = chain_blocks.coins_among(server, sought.spent.keys())
+        meanwhile()
+        ours = matching.ours_among(sought, watched())
+        rules = read_rules(server.cursor())
+        chain.activate(server, block.hash, block.height, block.previousblockhash, block.time)
+        chain_blocks.place_coins(server, block.hash, block.height, ours.coins)
         step("coins-placed")
-        # After the coins: one may be made and spent in the same block.
-        spenders, spends = matching.spends_of(spent, chain_blocks.coins_among(cursor, list(spent)))
-        chain_blocks.place_spends(cursor, block.hash, block.height, spenders, spends)
-        received, insufficient = _receive(cursor, block, ours.payments, rules, maturity)
+        # A coin may be made and spent in the same block.
+        made = sought.spent.keys() & {(coin.txid, coin.vout) for coin in ours.coins}
+        spenders, spends = matching.spends_of(sought, known() | made)
+        chain_blocks.place_spends(server, block.hash, block.height, spenders, spends)
+        received, insufficient = _receive(server, block, ours.payments, rules, maturity)
         step("receipts-placed")
-        credited = _credit(cursor, block.height, rules) if crediting else 0
+        credited = _credit(server, block.height, rules) if crediting else 0
         step("before-commit")
     return Booked(received, insufficient, credited, len(spends))
 
@@ -105,24 +109,24 @@ class Late(NamedTuple):
     spends: Sequence[Spend]
 
 
-def book_late(cursor: Cursor, blocks: Sequence[Late], *, maturity: int) -> Booked:
+def book_late(server: Together, blocks: Sequence[Late], *, maturity: int) -> Booked:
     """Put in what was found in blocks of our chain when they were read again, lowest first.
 
     Within one transaction, so that no coin is ever seen without what has spent it since.
     """
-    rules = read_rules(cursor)
+    rules = read_rules(server.cursor())
     received = insufficient = 0
     for late in blocks:
-        chain_blocks.place_coins(cursor, late.hash, late.height, late.coins)
+        chain_blocks.place_coins(server, late.hash, late.height, late.coins)
     for late in blocks:
-        chain_blocks.place_spends(cursor, late.hash, late.height, late.spenders, late.spends)
-        fresh = _receive(cursor, late, late.payments, rules, maturity)
+        chain_blocks.place_spends(server, late.hash, late.height, late.spenders, late.spends)
+        fresh = _receive(server, late, late.payments, rules, maturity)
         received, insufficient = received + fresh[0], insufficient + fresh[1]
     return Booked(received, insufficient, spent=sum(len(late.spends) for late in blocks))
 
 
 def _receive(
-    cursor: Cursor,
+    server: Together,
     block: BlockShape | Late,
     payments: Sequence[Payment],
     rules: Rules,
@@ -131,7 +135,7 @@ def _receive(
     """Place the receipts and say so; how many there are, and how many of them are too small."""
     if not payments:
         return 0, 0
-    known = chain_blocks.creditings_known(cursor, [(each.txid, each.vout) for each in payments])
+    known = chain_blocks.creditings_known(server, [(each.txid, each.vout) for each in payments])()
     standings = []
     for payment in payments:
         crediting = known.get((payment.txid, payment.vout), _UNCREDITED)
@@ -144,16 +148,17 @@ def _receive(
             credited_once=crediting.creditings > 0,
         )
         standings.append(Standing(asked.sufficient, asked.confirmations, crediting))
-    receipts = chain_blocks.place_receipts(cursor, block.hash, block.height, payments, standings)
+    placed = chain_blocks.place_receipts(server, block.hash, block.height, payments, standings)
     above = block.height - exposed_blocks(rules.confirmations)
-    exposures = chain_blocks.exposures(cursor, [each.user_id for each in payments], above)
+    exposures = chain_blocks.exposures(server, [each.user_id for each in payments], above)
+    receipts = placed()
     required = {
         user_id: confirmations_asked(exposure, rules.confirmations)
-        for user_id, exposure in exposures.items()
+        for user_id, exposure in exposures().items()
     }
-    chain_blocks.raise_required(cursor, required, above)
+    chain_blocks.raise_required(server, required, above)
     news = [each for each in sorted(receipts) if not _is_credited(each, known)]
-    enqueue(cursor, WATCHER_OUTBOX, [orders.detect(receipt) for receipt in news])
+    enqueue(server.cursor(), WATCHER_OUTBOX, [orders.detect(receipt) for receipt in news])
     return len(receipts), sum(not standing.sufficient for standing in standings)
 
 
@@ -163,10 +168,10 @@ def _is_credited(receipt: Receipt, known: Mapping[tuple[str, int], Crediting]) -
 
 
 def _credit(
-    cursor: Cursor, tip_height: int, rules: Rules, blocks: Sequence[str] | None = None
+    server: Together, tip_height: int, rules: Rules, blocks: Sequence[str] | None = None
 ) -> int:
-    credited = chain_blocks.credit_due(cursor, tip_height, rules.deposit_minimum, blocks)
-    enqueue(cursor, WATCHER_OUTBOX, [orders.process(receipt) for receipt in credited])
+    credited = chain_blocks.credit_due(server, tip_height, rules.deposit_minimum, blocks)()
+    enqueue(server.cursor(), WATCHER_OUTBOX, [orders.process(receipt) for receipt in credited])
     return len(credited)
 
 
@@ -184,8 +189,8 @@ def credit_agreed(
     agreed = [block.block_hash for block in due if agrees(block.block_hash, block.required)]
     if not agreed:
         return 0, len(due)
-    with connection.transaction(), connection.cursor() as cursor:
-        credited = _credit(cursor, tip_height, read_rules(cursor), agreed)
+    with connection.transaction(), together(connection) as server:
+        credited = _credit(server, tip_height, read_rules(server.cursor()), agreed)
     return credited, len(due) - len(agreed)
 
 

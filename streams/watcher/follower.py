@@ -34,7 +34,9 @@ from streams.outboxes import Relay
 from streams.overdue import Orders
 from streams.watcher import booking, ports
 from streams.watcher.again import Again
+from streams.watcher.ahead import Ahead
 from streams.watcher.look import Followed, Misfits, next_step, sight_of
+from streams.watcher.matching import Sought
 from streams.watcher.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -290,31 +292,41 @@ class Watcher:
     ) -> int:
         """Take the blocks one by one; how many, where the node's chain changes meanwhile."""
         previous = None if tip is None else tip.hash
-        for done, block_hash in enumerate(step.hashes):
-            if self._stopping.is_set():
-                return done
-            self.heart.beat()
-            height = step.height + done
-            block = self._node.block(block_hash)
-            if not self._misfits.fits(block, height, previous):
-                return done
-            metrics.WATCHED.inc(booking.watch_new_addresses(connection))
-            booked = booking.book_block(
-                connection,
-                block,
-                maturity=self._chain.coinbase_maturity,
-                crediting=self._second is None,
-                step=self._step,
-            )
-            previous = block_hash
-            self._count(booked, height)
-            metrics.BLOCKS.labels("followed").inc()
-            metrics.LAG_BLOCKS.set(max(node_height - height, 0))
-            self._progress.followed(height, node_height)
-            if self._second_fault is None:
-                self._credit_agreed(connection, height)
-            self._relay_waiting(connection)
+        with Ahead(self._node, step.hashes) as ahead:
+            for done, sought in enumerate(ahead):
+                block, height = sought.block, step.height + done
+                if self._stopping.is_set() or not self._misfits.fits(block, height, previous):
+                    return done
+                self._take(connection, sought, node_height, ahead.begin_next)
+                previous = block.hash
         return len(step.hashes)
+
+    def _take(
+        self,
+        connection: Connection,
+        sought: Sought,
+        node_height: int,
+        meanwhile: Callable[[], None],
+    ) -> None:
+        """Book one block, and tell of it."""
+        self.heart.beat()
+        metrics.WATCHED.inc(booking.watch_new_addresses(connection))
+        booked = booking.book_block(
+            connection,
+            sought,
+            maturity=self._chain.coinbase_maturity,
+            crediting=self._second is None,
+            meanwhile=meanwhile,
+            step=self._step,
+        )
+        height = sought.block.height
+        self._count(booked, height)
+        metrics.BLOCKS.labels("followed").inc()
+        metrics.LAG_BLOCKS.set(max(node_height - height, 0))
+        self._progress.followed(height, node_height)
+        if self._second_fault is None:
+            self._credit_agreed(connection, height)
+        self._relay_waiting(connection)
 
     def _undo(self, connection: Connection, step: Undo) -> int:
         """Take our tip off; the next look says what comes next."""

@@ -6,15 +6,26 @@ to credit one of those would be a loss.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from db.chain import Watched
 from db.chain_blocks import Coin, Payment, Spend, Spender
-from processors.dogecoin.scripts import p2pkh_script, public_key_hash_of
+from processors.dogecoin.scripts import public_key_hash_of
 from processors.dogecoin.transactions import Transaction
 from streams.node.client import NodeUnusable
 from streams.node.shapes import BlockShape, TransactionShape, TransactionUnproven
+
+
+class Sought(NamedTuple):
+    """A block, and what of it may be ours."""
+
+    block: BlockShape
+    #: Public key hash to the outputs that pay it, by scripts of the one kind that can be ours.
+    paid: dict[bytes, list[tuple[TransactionShape, int]]]
+    #: Outpoint to what spends it.
+    spent: dict[tuple[str, int], TransactionShape]
 
 
 class Ours(NamedTuple):
@@ -25,42 +36,41 @@ class Ours(NamedTuple):
     payments: list[Payment]
 
 
-def hashes_paid(block: BlockShape) -> set[bytes]:
-    """The public key hashes that a block pays, by scripts of the one kind that can be ours."""
-    scripts = {output.script.hex for each in block.tx for output in each.vout}
-    return {key for script in scripts if (key := public_key_hash_of(script)) is not None}
+def sought_in(block: BlockShape) -> Sought:
+    """What the database is to be asked for."""
+    sought = Sought(block, defaultdict(list), {})
+    for transaction in block.tx:
+        for vout, output in enumerate(transaction.vout):
+            key = public_key_hash_of(output.script.hex)
+            if key is not None:
+                sought.paid[key].append((transaction, vout))
+        for spent in transaction.vin:
+            if spent.coinbase is None:
+                sought.spent[spent.txid, spent.vout] = transaction
+    return sought
 
 
-def ours_among(block: BlockShape, watched: Mapping[bytes, Watched]) -> Ours:
+def ours_among(sought: Sought, watched: Mapping[bytes, Watched]) -> Ours:
     """The outputs that pay scripts of ours; what pays nothing is no coin.
 
     Each transaction that has one is proven against its txid, so that no amount of ours is the
     node's word alone. Raises ``NodeUnusable`` for one that is not what its txid names.
     """
     ours = Ours([], [])
-    by_script = {p2pkh_script(key).hex(): script for key, script in watched.items()}
-    for transaction in block.tx:
-        proven: Transaction | None = None
-        for vout, output in enumerate(transaction.vout):
-            script = by_script.get(output.script.hex.lower())
-            if script is None:
+    proven: dict[str, Transaction] = {}
+    for key, script in watched.items():
+        for transaction, vout in sought.paid[key]:
+            txid = transaction.txid
+            if txid not in proven:
+                proven[txid] = _proven(transaction)
+            amount = proven[txid].outputs[vout].amount
+            if not amount:
                 continue
-            proven = proven or _proven(transaction)
-            coin = Coin(
-                transaction.txid,
-                vout,
-                script.public_key_hash,
-                proven.outputs[vout].amount,
-                transaction.coinbase,
-            )
-            if not coin.amount:
-                continue
-            ours.coins.append(coin)
+            coinbase = transaction.coinbase
+            ours.coins.append(Coin(txid, vout, key, amount, coinbase))
             if script.user_id is not None:
                 ours.payments.append(
-                    Payment(
-                        coin.txid, vout, script.user_id, script.address, coin.amount, coin.coinbase
-                    )
+                    Payment(txid, vout, script.user_id, script.address, amount, coinbase)
                 )
     ours.coins.sort()
     ours.payments.sort()
@@ -74,24 +84,12 @@ def _proven(transaction: TransactionShape) -> Transaction:
         raise NodeUnusable(str(fault)) from fault
 
 
-def outpoints_spent(block: BlockShape) -> dict[tuple[str, int], TransactionShape]:
-    """Every outpoint that a block spends, and by what."""
-    return {
-        (spent.txid, spent.vout): transaction
-        for transaction in block.tx
-        for spent in transaction.vin
-        if spent.coinbase is None
-    }
-
-
-def spends_of(
-    spent: Mapping[tuple[str, int], TransactionShape], ours: set[tuple[str, int]]
-) -> tuple[list[Spender], list[Spend]]:
+def spends_of(sought: Sought, ours: set[tuple[str, int]]) -> tuple[list[Spender], list[Spend]]:
     """Who spends our coins, and which; raises ``NodeUnusable`` for what cannot be."""
     spenders: dict[str, Spender] = {}
     spends = []
     for txid, vout in sorted(ours):
-        transaction = spent[txid, vout]
+        transaction = sought.spent[txid, vout]
         spends.append(Spend(txid, vout, transaction.txid))
         if transaction.txid not in spenders:
             spenders[transaction.txid] = _spender(transaction)

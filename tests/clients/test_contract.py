@@ -18,6 +18,7 @@ from wallet_client.base import Model, convert, encode
 from wallet_client.errors import Malformed, Refused, Rejected, family_of
 from wallet_client.events import Accepted, Unknown, read_event
 from wallet_client.ids import Place, command_id, place_of
+from wallet_client.kafka import producer
 from wallet_client.requests import Request
 from wallet_client.tables import COMMANDS, HOUSE, HOUSE_COMMANDS, TOPICS
 
@@ -32,6 +33,7 @@ from schemas.events import EventType
 from schemas.ledger import HOUSE as WALLETS_HOUSE
 from schemas.rejections import Rejection, is_dead_letter
 from schemas.topics import COMMAND_TOPIC_NAMES, CommandTopic
+from streams.kafka import produce
 from tests.test_house import ROOT, imports_of
 
 CLIENT: Final = Path("clients/python/wallet_client")
@@ -210,3 +212,7 @@ def test_a_float_is_no_amount(wrong: Any) -> None:
         Amount(wrong)
     with pytest.raises(TypeError, match="text"):
         requests.withdraw(wrong, "x")
+
+
+def test_after_the_same_errors_both_know_that_a_record_is_not_on_the_topic() -> None:
+    assert producer._DEFINITE == produce._DEFINITE

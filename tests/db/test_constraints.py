@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from psycopg import errors, sql
 
 from db import tables
 from db.engine import connect
+from processors.ledger.invariants import DEPOSIT_STEPS, ESCROW_STEPS, WITHDRAWAL_STEPS
 from tests.conftest import Database, Databases
 from tests.db import cases, chain_cases, payout_cases
 from tests.db.cases import Case
@@ -20,6 +21,7 @@ from tests.db.rows import (
     HOUSE_PAIR,
     OTHER_SIDE,
     SELLER,
+    TXID,
     VALID,
     WRITER,
     insert,
@@ -30,6 +32,29 @@ from tests.db.rows import (
 CHECKS: Final = (*cases.CHECKS, *chain_cases.CHECKS, *payout_cases.CHECKS)
 UNIQUE: Final = (*cases.UNIQUE, *chain_cases.UNIQUE, *payout_cases.UNIQUE)
 FOREIGN: Final = (*cases.FOREIGN, *payout_cases.FOREIGN)
+
+#: Table to the steps that the decisions know, from a status to those that may follow it.
+STEPS: Final[dict[str, Mapping[Any, frozenset[Any]]]] = {
+    "deposits": DEPOSIT_STEPS,
+    "withdrawals": WITHDRAWAL_STEPS,
+    "escrows": ESCROW_STEPS,
+}
+#: What else a row says in a status, so that no constraint but the order of statuses refuses it.
+_NOTHING_LEFT: Final = {"fees": 0, "remaining": 0}
+BESIDE: Final[dict[str, dict[str, Any]]] = {
+    "detected": {"creditings": 0},
+    "credited": {"creditings": 1},
+    "reversed": {"creditings": 1},
+    "FAILED": {"reason": "cancelled"},
+    "BROADCAST": {"reason": None, "txid": TXID},
+    "CONFIRMED": {"reason": None, "txid": TXID},
+    "PENDING": {"reason": None},
+    "PROCESSING": {"reason": None},
+    "LOCKED": {"released": 18, "refunded": 30, "fees": 2, "remaining": 50},
+    "DISPUTED": {"released": 18, "refunded": 30, "fees": 2, "remaining": 50, "dispute_reason": "x"},
+    "RELEASED": {"released": 70, "refunded": 30, **_NOTHING_LEFT},
+    "REFUNDED": {"released": 0, "refunded": 100, **_NOTHING_LEFT},
+}
 
 #: Gives the transaction of the role that writes a table.
 WriterOf = Callable[[str], psycopg.Connection]
@@ -215,3 +240,44 @@ def test_not_even_the_owner_changes_what_is_written(
 def test_a_change_that_would_hit_no_row_is_refused_too(owner: psycopg.Connection) -> None:
     with pytest.raises(errors.RestrictViolation):
         owner.execute("DELETE FROM entries WHERE false")
+
+
+@pytest.mark.parametrize(
+    ("table", "before"),
+    [(table, status) for table, steps in STEPS.items() for status in steps if status is not None],
+)
+def test_a_status_follows_another_where_decisions_lead_from_one_to_the_other(
+    worker: psycopg.Connection, table: str, before: str
+) -> None:
+    insert(worker, table, BESIDE[before] | {"status": before})
+    accepted = {after for after in STEPS[table] if after and _is_taken(worker, table, after)}
+    assert accepted == _reached(STEPS[table], before)
+
+
+def _is_taken(worker: psycopg.Connection, table: str, after: str) -> bool:
+    """Whether the row may be given a status; it is as before afterwards."""
+    changes = BESIDE[after] | {"status": after}
+    columns = sql.SQL(", ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in changes
+    )
+    try:
+        with worker.transaction(force_rollback=True):
+            worker.execute(
+                sql.SQL("UPDATE {} SET {}").format(sql.Identifier(table), columns), changes
+            )
+    except errors.CheckViolation as refused:
+        # By nothing else than this: the row is valid in itself.
+        assert refused.diag.constraint_name == f"{table}_status_follows"
+        return False
+    return True
+
+
+def _reached(steps: Mapping[Any, frozenset[Any]], before: str) -> set[str]:
+    """What any number of steps leads to, since a batch writes the last of them alone."""
+    reached: set[str] = set()
+    ahead = set(steps[before])
+    while ahead:
+        status = ahead.pop()
+        reached.add(status)
+        ahead |= steps[status] - reached
+    return reached

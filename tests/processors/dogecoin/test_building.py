@@ -16,7 +16,6 @@ from processors.dogecoin.building import (
     TemplateOutput,
     build,
     bump,
-    cancel,
     join,
     to_cold,
     unsigned,
@@ -169,16 +168,6 @@ def test_what_shares_no_living_input_with_a_version_is_not_built() -> None:
             extra=extra,
             dead={gone, first.inputs[1].outpoint},
         )
-
-
-def test_a_cancellation_pays_ourselves_alone_and_excludes_what_it_cancels() -> None:
-    first = built([coin(1, 20 * DOGE)], [withdrawal("w", PAYEE, 10 * DOGE)])
-    last = cancel([first], change(3), rate=RATE, policy=POLICY)
-    assert [each.purpose for each in last.outputs] == [Purpose.CHANGE]
-    assert last.outpoints == first.outpoints
-    assert_replaces(first, last)
-    assert_closed(last)
-    assert_replaces(last, bump([first, last], change(), rate=RATE, policy=POLICY))
 
 
 def test_small_coins_are_joined_into_one() -> None:

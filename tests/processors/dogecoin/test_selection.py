@@ -32,7 +32,6 @@ from processors.dogecoin.selection import (
     by_size,
     parts_of,
     select,
-    smallest,
 )
 from tests.processors.dogecoin.account import DOGE, FEE_MAX, coin
 
@@ -285,12 +284,6 @@ def test_the_search_ends_where_no_set_fits() -> None:
     coins = [coin(number, draw.randrange(DOGE, 50 * DOGE) * 2) for number in range(2_000)]
     chosen = select(coins, [Payment(30_001 * DOGE + 1, SCRIPT)], RATE, fee_max=FEE_MAX)
     assert len(chosen.coins) <= 675
-
-
-def test_the_smallest_are_those_to_join() -> None:
-    coins = [coin(1, 9 * DOGE), coin(2, 1_000), coin(3, DOGE, ancestors=1), coin(4, 2 * DOGE)]
-    assert smallest(coins, RATE, limit=5) == [coins[3], coins[0]]
-    assert smallest(coins, RATE, limit=1) == [coins[3]]
 
 
 @pytest.mark.parametrize(
