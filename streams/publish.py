@@ -162,9 +162,10 @@ class Publisher:
         or ``retract``. Raises ``PublishRefused`` or ``KafkaUnavailable`` where no transaction can
         be begun.
         """
-        committer = self._committer
-        failed = committer is not None and committer.failure is not None
-        if self._waiting or failed or self._is_under_way() or _commands_in(slices) > PREPARED_MAX:
+        if _commands_in(slices) > PREPARED_MAX or self._waiting or self._is_under_way():
+            return
+        if self._committer is not None and self._committer.failure is not None:
+            # Told when the batch is submitted: the database may have it all the same.
             return
         self._conclude()
         consent = _Consent()
