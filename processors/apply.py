@@ -87,9 +87,12 @@ class Applier:
         *,
         unprocessable: Collection[tuple[int, int, int]] = (),
         batch_id: int | None = None,
+        prepare: Callable[[Sequence[StagedSlice]], None] = lambda slices: None,
     ) -> Applied:
         """Apply records in one transaction and commit it.
 
+        ``prepare`` is told what will be published, before it is written; unless this returns, it
+        must not be.
         Raises ``Fenced`` if a partition is another worker's by now, ``Undecidable`` if a command
         makes the program fail, and those of ``db.failures``; then nothing was written, unless the
         connection broke while COMMIT was under way. ``batch_id`` is given by a rebuild alone.
@@ -105,12 +108,13 @@ class Applier:
                 # The server still takes in the last entries meanwhile.
                 sealed = self._sealed(journal, journals, held, rules_version, unprocessable)
             self._step("decided")
+            staged = [_staged(j) for j in journals]
+            prepare(staged)
             self._write(cursor, journal, journals, sealed, rules_version)
             self._step("written")
         # Told only once it is committed: a batch that is rolled back has told nobody.
         self._told.update((row.topic, row.partition, rules_version) for row, *_ in sealed)
         self._step("committed")
-        staged = [_staged(j) for j in journals]
         return Applied(
             journal.batch_id, staged, journal.counts, sum(row.entries for row, *_ in sealed)
         )

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -61,6 +62,8 @@ _WORK_KB: Final = 32 * 1024
 _LOCK_MS: Final = 5_000
 
 Step = Callable[[str], None]
+#: Told what a batch will publish, before the database commits it.
+Prepare = Callable[[Sequence[StagedSlice]], None]
 
 
 class TooManyUnprocessable(Exception):
@@ -182,7 +185,8 @@ class Worker:
         self._refuse_holes(records)
         if self._count_is_doubtful(records):
             return 0
-        applied = self._apply(records)
+        prepare = partial(self._publisher.prepare, group_metadata=group_metadata)
+        applied = self._apply(records, prepare)
         self._expected.update(((r.topic, r.partition), r.offset + 1) for r in records)
         self._count(applied, records, started)
         self._publisher.submit([s for a in applied for s in a.slices], group_metadata)
@@ -226,22 +230,32 @@ class Worker:
 
     # ------------------------------------------------------------------ applying
 
-    def _apply(self, records: Sequence[Record]) -> list[Applied]:
+    def _apply(
+        self, records: Sequence[Record], prepare: Prepare = lambda slices: None
+    ) -> list[Applied]:
         try:
-            return [self._attempt(records)]
+            return [self._attempt(records, prepare)]
         except _POISON as poison:
             log.error("batch refused, looking for the command", exc_info=poison)
         return self._bisect(sorted(records))
 
-    def _attempt(self, records: Sequence[Record]) -> Applied:
+    def _attempt(self, records: Sequence[Record], prepare: Prepare) -> Applied:
         # To find one guilty command, a batch takes as many transactions as it has commands.
         self.heart.beat()
         for _ in range(_TRIES - 1):
             try:
-                return self._applier.apply(records, self._claims)
+                return self._apply_or_retract(records, prepare)
             except RIVALRY as rivalry:
                 log.warning("batch rolled back, trying again", extra={"cause": str(rivalry)})
-        return self._applier.apply(records, self._claims)
+        return self._apply_or_retract(records, prepare)
+
+    def _apply_or_retract(self, records: Sequence[Record], prepare: Prepare) -> Applied:
+        try:
+            return self._applier.apply(records, self._claims, prepare=prepare)
+        except BaseException:
+            # Also where nobody knows what became of the COMMIT: the outbox has it then.
+            self._publisher.retract()
+            raise
 
     def _bisect(self, records: Sequence[Record]) -> list[Applied]:
         """Apply in ever smaller parts, in order, until the guilty command stands alone."""

@@ -249,8 +249,12 @@ class TransactionalProducer:
         group_metadata: object = None,
         *,
         before_commit: Callable[[str], None] = lambda step: None,
-    ) -> None:
+        agreed: Callable[[], bool] | None = None,
+    ) -> bool:
         """Commit the records and ``offsets`` (topic, partition, next offset) atomically.
+
+        With ``agreed`` everything is brought to the broker first, then it is called, and may wait.
+        If it says no, the transaction is aborted and this answers False.
 
         Without offsets, as an operator's repair publishes, the group's stay as they are; offsets
         are refused of whoever is no member (None), since the broker would take them unchecked.
@@ -273,9 +277,25 @@ class TransactionalProducer:
                     )
                 )
             before_commit("offsets-sent")
+            if agreed is not None:
+                self._flush()
+                if not agreed():
+                    self._insist(lambda: producer.abort_transaction(_CALL_SECONDS))
+                    return False
             self._insist(lambda: producer.commit_transaction(_CALL_SECONDS))
         except KafkaException as error:
             raise self._abort(error) from error
+        return True
+
+    def _flush(self) -> None:
+        """Send the records; what does not arrive in time, the commit waits for."""
+        try:
+            self._producer.flush(_CALL_SECONDS)
+        except SystemError as error:
+            # So the library's binding tells of a fatal error met by a callback.
+            if isinstance(error.__cause__, KafkaException):
+                raise error.__cause__ from None
+            raise
 
     def _produce(self, record: Outgoing) -> None:
         while True:

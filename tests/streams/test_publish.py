@@ -156,6 +156,96 @@ def test_what_waits_behind_a_refusal_is_dropped_with_it(wallet: Settings, member
     publisher.close()
 
 
+def test_what_is_prepared_is_at_the_broker_and_nobody_reads_it_before_it_is_submitted(
+    wallet: Settings, member: Member
+) -> None:
+    steps: list[str] = []
+    publisher = Publisher(wallet, step=steps.append)
+    slices = [staged(0, 4, b"one", b"two")]
+    publisher.prepare(slices, member.consumer.group_metadata())
+    committer = publisher._committer
+    assert committer is not None
+    eventually(lambda: "offsets-sent" in steps, "the broker has the offsets")
+    eventually(lambda: not len(committer.producer._producer), "the broker has the records")
+    assert not publisher.stalled()
+    assert published(wallet) == []
+    publisher.submit(slices, member.consumer.group_metadata())
+    publisher.settle()
+    await_published(wallet, [b"one", b"two"])
+    assert publisher.published == {(PLACE[0].value, PLACE[1]): 5}
+    assert committed(wallet) == 5
+    assert steps == ["produced", "offsets-sent", "published"]
+    publisher.close()
+
+
+def test_what_is_retracted_is_never_published_and_what_comes_next_is(
+    wallet: Settings, member: Member
+) -> None:
+    publisher = Publisher(wallet)
+    publisher.prepare([staged(0, 4, b"rolled back")], member.consumer.group_metadata())
+    publisher.retract()
+    publisher.settle()
+    assert publisher.published == {}
+    assert committed(wallet) is None
+    publisher.submit([staged(0, 4, b"applied")], member.consumer.group_metadata())
+    publisher.settle()
+    await_published(wallet, [b"applied"])
+    assert committed(wallet) == 5
+    publisher.close()
+
+
+def test_a_refusal_of_what_was_prepared_is_told_once_it_is_submitted(
+    wallet: Settings, member: Member
+) -> None:
+    publisher = Publisher(wallet)
+    slices = [staged(0, 4, b"as nobody")]
+    publisher.prepare(slices, None)
+    publisher.submit(slices, None)
+    with pytest.raises(PublishRefused, match="no member"):
+        publisher.settle()
+    assert publisher.published == {}
+    assert published(wallet) == []
+    publisher.close()
+
+
+def test_neither_a_large_batch_is_prepared_nor_one_behind_another(
+    wallet: Settings, member: Member
+) -> None:
+    go_on = threading.Event()
+
+    def hold(step: str) -> None:
+        if step == "produced":
+            assert go_on.wait(20.0)
+
+    publisher = Publisher(wallet, step=hold)
+    metadata = member.consumer.group_metadata()
+    large = [staged(0, publish.PREPARED_MAX, b"large")]
+    publisher.prepare(large, metadata)
+    assert publisher.idle
+    publisher.submit(large, metadata)
+    small = [staged(publish.PREPARED_MAX + 1, publish.PREPARED_MAX + 1, b"small")]
+    publisher.prepare(small, metadata)
+    publisher.submit(small, metadata)
+    assert publisher.waits
+    go_on.set()
+    publisher.settle()
+    await_published(wallet, [b"large", b"small"])
+    publisher.close()
+
+
+def test_transactions_go_out_by_two_producers_in_turn(wallet: Settings, member: Member) -> None:
+    publisher = Publisher(wallet)
+    used = []
+    for offset in range(4):
+        publisher.submit([staged(offset, offset, b"%d" % offset)], _metadata(member))
+        publisher.settle()
+        used.append(publisher._committer)
+    assert used[0] is used[2] is not used[1] is used[3]
+    await_published(wallet, [b"0", b"1", b"2", b"3"])
+    assert committed(wallet) == 4
+    publisher.close()
+
+
 def test_what_was_refused_is_told_once_and_the_next_batch_is_published(
     wallet: Settings, member: Member
 ) -> None:
