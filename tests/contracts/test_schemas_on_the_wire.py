@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
-from schemas.commands import TOPIC_OF, CommandType
+from processors.seed import keyring_of
+from schemas.commands import TOPIC_OF, CommandType, Data, RotateAccount
 from schemas.documents import all_schemas, event_schema
 from schemas.envelope import encode_command
 from schemas.events import RESULT_OF, EventType
@@ -33,6 +34,7 @@ _HOUSE_KINDS = (
     CommandType.WITHDRAW_REVENUE,
     CommandType.RECORD_NETWORK_FEE,
     CommandType.SET_RULES,
+    CommandType.ROTATE_ACCOUNT,
 )
 _USER_KINDS = (CommandType.FREEZE_WALLET, CommandType.UNFREEZE_WALLET)
 _USER = "5b2cf6a8-7f35-4a38-9a53-0b9c1f6f8f10"
@@ -47,7 +49,7 @@ def _send(settings: Settings, asked: list[tuple[CommandType, str]]) -> None:
             kind,
             user_id=user,
             idempotency_key=kind.value,
-            data=COMMANDS[kind],
+            data=_data_of(kind, settings),
             issuer="test",
             issued_at=datetime(2026, 1, 1, tzinfo=UTC),
             id="test",
@@ -57,6 +59,13 @@ def _send(settings: Settings, asked: list[tuple[CommandType, str]]) -> None:
     assert producer.flush(30.0) == 0
     producer.close()
     assert [delivery.error for delivery in deliveries] == [None] * len(asked)
+
+
+def _data_of(kind: CommandType, settings: Settings) -> Data:
+    """The sample; of the accounts there are, the worker knows its own alone."""
+    if kind is CommandType.ROTATE_ACCOUNT:
+        return RotateAccount(account_key=keyring_of(settings).fingerprints[1])
+    return COMMANDS[kind]
 
 
 def _records(settings: Settings, logical: str) -> Iterator[dict[str, Any]]:

@@ -87,7 +87,7 @@ def refused(settings: Settings) -> str:
 def test_it_does_not_start_on_the_books_of_another_account(wallet: Settings) -> None:
     _, other = account_keys(bytes(range(64)), wallet.network)
     said = refused(msgspec.structs.replace(wallet, account_xpub=other))
-    assert "set the one that the database was made with" in said
+    assert "put that account's public key there too" in said
 
 
 def test_it_does_not_start_without_an_account(wallet: Settings) -> None:

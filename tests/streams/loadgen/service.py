@@ -18,9 +18,9 @@ from streams.worker import Worker
 
 
 def prepared(settings: Settings) -> Settings:
-    """Make topics, account and rules; nothing applies commands yet."""
-    _, xpub = account_keys(bytes(64), settings.network)
-    whole = msgspec.structs.replace(settings, account_xpub=xpub)
+    """Make topics, two accounts and rules of the first; nothing applies commands yet."""
+    xpubs = [account_keys(bytes([seed]) * 64, settings.network)[1] for seed in (0, 1)]
+    whole = msgspec.structs.replace(settings, account_xpub=",".join(xpubs))
     create_topics(whole)
     with connect(whole.database_url, application_name="test") as connection:
         seed_rules(connection, first_rules(whole, keyring_of(whole)))

@@ -43,7 +43,7 @@ def must(node: RunningNode, *arguments: str) -> str:
 
 def test_the_faucet_pays_and_the_chain_mines_it(our_node: OurNode) -> None:
     txid = must(our_node, "faucet", ALICE.address, "12.5")
-    assert "1 transactions" in must(our_node, "chain", "status")
+    assert "1 transaction," in must(our_node, "chain", "status")
     (block_hash,) = must(our_node, "chain", "mine").split()
     assert txid in our_node.call("getblock", block_hash)["tx"]
     assert our_node.call("gettxout", txid, 0)["value"] == 12.5
