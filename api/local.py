@@ -78,14 +78,14 @@ class LocalWallet:
         asked: keys.Ports,
         block_seconds: float = 1.0,
         *,
-        new_account: bool = False,
+        accounts: int = 1,
     ) -> None:
         self._home = home
         self._given = settings
         self._progress = progress
         self._asked = asked
         self._block_seconds = block_seconds
-        self._new_account = new_account
+        self._account_count = accounts
         self._servers_started = 0
         self._supervisor = Supervisor(progress.note)
 
@@ -94,8 +94,8 @@ class LocalWallet:
         self._stop_leftovers()
         passwords = keys.passwords(self._home)
         given = self._given
-        accounts = self._accounts()
         self._check_api_port()
+        accounts = self._accounts()
         ports = keys.ports(self._home, self._asked)
         database, broker = self._servers(passwords, ports)
         chain = provide_chain(
@@ -139,13 +139,10 @@ class LocalWallet:
         """Those of this home; none where the settings name accounts whose keys are elsewhere."""
         given = self._given
         if not given.account_xpub:
-            accounts = keys.accounts(self._home, given.network)
-            if self._new_account:
-                accounts.append(keys.add_account(self._home, given.network))
-            return accounts
-        if self._new_account:
+            return keys.have_accounts(self._home, given.network, self._account_count)
+        if self._account_count > 1:
             raise StackError(
-                "--new-account makes one in this home, and WALLET_ACCOUNT_XPUB names accounts of "
+                "--accounts makes them in this home, and WALLET_ACCOUNT_XPUB names accounts of "
                 "your own: `wallet keys generate` makes another one for there"
             )
         return ()

@@ -82,9 +82,55 @@ def spendable_total(cursor: Cursor, purse: Purse) -> int:
     return number(cursor.execute(query, purse.parameters))
 
 
-def spendable_count(cursor: Cursor, purse: Purse) -> int:
-    """Coins that may be spent now."""
-    return number(cursor.execute(f"SELECT count(*) {_SPENDABLE}", purse.parameters))
+class Holding(NamedTuple):
+    """What is unspent on the chain of one account's coins: how many, and koinu by what they are."""
+
+    account_key: str
+    coins: int
+    #: May be spent now.
+    spendable: int
+    #: Reserved for payments that are under way.
+    reserved: int
+    #: Neither: deposits that are not credited, coinbase that is not mature.
+    waiting: int
+
+
+def holdings(cursor: Cursor, tip: int, maturity: int) -> list[Holding]:
+    """Every account that has coins, whether the settings know it or not."""
+    cursor.execute(
+        """
+        SELECT account_key, count(*), coalesce(sum(amount) FILTER (WHERE free), 0)::bigint,
+               coalesce(sum(amount) FILTER (WHERE held), 0)::bigint,
+               coalesce(sum(amount) FILTER (WHERE NOT free AND NOT held), 0)::bigint
+          FROM (SELECT s.account_key, c.amount, v.txid IS NOT NULL AS held,
+                       v.txid IS NULL AND c.height <= %(tip)s
+                       AND (NOT c.coinbase OR %(tip)s - c.height + 1 >= %(maturity)s)
+                       AND (s.chain = 1 OR coalesce(r.credited, false)) AS free
+                  FROM coins c JOIN watched_scripts s USING (public_key_hash)
+                  LEFT JOIN receipts r ON r.txid = c.txid AND r.vout = c.vout
+                  LEFT JOIN reservations v ON v.txid = c.txid AND v.vout = c.vout
+                 WHERE c.height IS NOT NULL AND c.spent_height IS NULL) x
+         GROUP BY account_key ORDER BY account_key
+        """,
+        {"tip": tip, "maturity": maturity},
+    )
+    return [Holding(*row) for row in cursor]
+
+
+def accounts_under_way(cursor: Cursor) -> list[str]:
+    """Accounts whose coins payments spend that are not buried yet."""
+    cursor.execute(
+        "SELECT DISTINCT s.account_key FROM reservations v JOIN coins c USING (txid, vout)"
+        " JOIN watched_scripts s USING (public_key_hash) ORDER BY 1"
+    )
+    return [str(row[0]) for row in cursor]
+
+
+def next_indices(cursor: Cursor) -> int:
+    """The first index that no watched script of any account reaches."""
+    return number(
+        cursor.execute("SELECT coalesce(max(derivation_index), -1) + 1 FROM watched_scripts")
+    )
 
 
 def owed(cursor: Cursor) -> int:

@@ -159,8 +159,9 @@ class Applier:
         wallets = reads.lock_wallets(server, users)
         next_indices: dict[str, Answer[int]] = {}
         if wanted.assigns_address:
-            for key in sorted({self._rules.account_key, *wanted.accounts}):
-                next_indices[key] = reads.lock_address_counter(server, key)
+            # The one account is enough: users ask before the treasury rotates (see incoming).
+            key = self._rules.account_key
+            next_indices[key] = reads.lock_address_counter(server, key)
         number = batches.next_batch_number(server) if batch_id is None else lambda: batch_id
         firsts = reads.firsts_of(server, wanted.keys)
         records: list[Answer[Iterable[AnyRecord]]] = [

@@ -36,7 +36,7 @@ class BatchBooks:
     ) -> None:
         self.rules = rules
         self.wallets = wallets
-        #: By account, for those that addresses may be taken from.
+        #: By account, for those whose counters are locked.
         self._next_indices = dict(next_indices)
         #: The counters that moved.
         self.moved_indices: dict[str, int] = {}
@@ -149,7 +149,7 @@ class BatchBooks:
 
     def next_address(self) -> tuple[int, str]:
         account_key = self.rules.account_key
-        index = self._next_indices.get(account_key, 0)
+        index = self._next_indices[account_key]
         address = self._address(account_key, index)
         self._next_indices[account_key] = self.moved_indices[account_key] = index + 1
         return index, address

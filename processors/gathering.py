@@ -55,8 +55,6 @@ class Wanted(msgspec.Struct):
     active_of: set[str] = msgspec.field(default_factory=set)
     fee_txids: set[str] = msgspec.field(default_factory=set)
     changes_rules: bool = False
-    #: Accounts that the rules may name before the batch ends.
-    accounts: set[str] = msgspec.field(default_factory=set)
 
     @property
     def assigns_address(self) -> bool:
@@ -136,13 +134,8 @@ def _fee(wanted: Wanted, user_id: str, data: RecordNetworkFee) -> None:
     wanted.fee_txids.add(data.txid)
 
 
-def _rules(wanted: Wanted, user_id: str, data: SetRules) -> None:
+def _rules(wanted: Wanted, user_id: str, data: SetRules | RotateAccount) -> None:
     wanted.changes_rules = True
-
-
-def _rotation(wanted: Wanted, user_id: str, data: RotateAccount) -> None:
-    wanted.changes_rules = True
-    wanted.accounts.add(data.account_key)
 
 
 #: What is wanted by the commands that want more than their own wallet.
@@ -168,5 +161,5 @@ _WANTS: Final[dict[type[msgspec.Struct], Callable[[Wanted, str, Any], None]]] = 
     AssignAddress: _assign,
     RecordNetworkFee: _fee,
     SetRules: _rules,
-    RotateAccount: _rotation,
+    RotateAccount: _rules,
 }

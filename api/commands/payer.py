@@ -13,6 +13,7 @@ from api.commands.arguments import Commands, Whole, counted
 from api.commands.operating import Amount
 from api.commands.payer_desk import desk_of_payer, explained
 from api.commands.payer_stranded import adopt, give_up, restored, stranded
+from db.purse import Holding
 from schemas.amounts import Koinu, format_amount
 from schemas.settings import Settings
 from streams import logs
@@ -126,19 +127,28 @@ def sweep(address: str, keep: Koinu, dry_run: bool, yes: bool) -> None:
 def gather(dry_run: bool, yes: bool) -> None:
     """Bring the coins of former accounts to the present one, after a rotation.
 
-    In as many transactions as it takes, the largest coins first, whatever the fee is now. Deposits
-    that are not credited yet are not touched: come again once they are, and until nobody pays to a
-    former account's addresses any more.
+    In as many transactions as it takes, the largest coins first, whatever the node's rate is now.
+    Coins that are on their way cannot pay withdrawals until they are mined. What former accounts
+    have besides is told: come again until they have nothing.
     """
     with desk_of_payer() as (desk, rate):
-        there = housework.former_coins(desk)
-        heap = f"{counted(there.coins, 'coin')} of {format_amount(there.amount)} DOGE"
+        there = housework.former_holdings(desk)
+        for holding in there:
+            click.echo(_held(holding))
+        lacking = [each.account_key for each in there if each.account_key not in desk.keyring]
+        if lacking:
+            raise click.ClickException(
+                f"WALLET_ACCOUNT_XPUB lacks the public key of account {lacking[0]}: set it here, "
+                "and in the payer's settings with its secret"
+            )
+        if not there:
+            click.echo("former accounts have no coins")
+            return
         forecast = housework.gather(desk, rate=rate, dry_run=True)
         if forecast is None:
-            left = f"{heap}, worth less than the fee" if there.coins else "no coin"
-            click.echo(f"nothing to bring: of former accounts, {left} can be spent now")
+            click.echo("nothing can be brought now: what can be spent is not worth its fee")
             return
-        click.echo(f"{heap} on former accounts; the first transaction:")
+        click.echo("the first transaction:")
         for line in _told(forecast):
             click.echo(line)
         if dry_run:
@@ -151,6 +161,14 @@ def gather(dry_run: bool, yes: bool) -> None:
                 f"ordered as payout {ordered.payout_id}: {counted(ordered.coins, 'coin')}, "
                 f"of which {format_amount(ordered.returned)} DOGE come to the present account"
             )
+
+
+def _held(holding: Holding) -> str:
+    return (
+        f"account {holding.account_key} has {counted(holding.coins, 'coin')}: "
+        f"{format_amount(holding.spendable)} DOGE to spend, {format_amount(holding.reserved)} in "
+        f"payments under way, {format_amount(holding.waiting)} not credited yet"
+    )
 
 
 @command.command("abandon")

@@ -30,6 +30,7 @@ from db.audit import snapshot
 from db.engine import DatabaseUrlError, SchemaMismatchError
 from db.roles import ensure_database
 from processors.dogecoin.derivation import AccountKeyUnusable
+from processors.dogecoin.keyring import AccountUnknown
 from processors.seed import RulesOfAnotherAccount
 from schemas.settings import Settings, SettingsError
 from streams import rebuild
@@ -41,6 +42,7 @@ from streams.rebuild.replay import Progress
 #: Each says in its text what to do.
 _EXPLAINED = (
     AccountKeyUnusable,
+    AccountUnknown,
     DatabaseUrlError,
     RecordsMissing,
     RulesOfAnotherAccount,

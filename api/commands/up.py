@@ -50,7 +50,13 @@ _Port = Whole(1, 65535)
     show_default=True,
     help="Time between two blocks of the local chain; 0 mines by `wallet chain mine` alone.",
 )
-@click.option("--new-account", is_flag=True, help="Make one more account, to rotate to.")
+@click.option(
+    "--accounts",
+    type=Whole(1, 9),
+    default=1,
+    show_default=True,
+    help="Accounts that this home has at least: another one is to rotate to.",
+)
 def command(
     detach: bool,
     api_port: int | None,
@@ -59,7 +65,7 @@ def command(
     node_port: int | None,
     aws_port: int | None,
     block_seconds: float,
-    new_account: bool,
+    accounts: int,
 ) -> None:
     """Start the whole wallet on this machine, and wait until all of it is ready.
 
@@ -84,9 +90,7 @@ def command(
         aws=aws_port or 0,
     )
     with only_one(home):
-        wallet = LocalWallet(
-            home, settings, OnConsole(), asked, block_seconds, new_account=new_account
-        )
+        wallet = LocalWallet(home, settings, OnConsole(), asked, block_seconds, accounts=accounts)
         _run(wallet, home)
 
 

@@ -203,12 +203,14 @@ def bump(
     policy: FeePolicy,
     extra: Iterable[Coin] = (),
     dead: Collection[tuple[str, int]] = (),
+    elsewhere: bool = False,
 ) -> Template:
     """The next version: the same payees as the last one has, by a higher fee.
 
     ``versions`` are all that could still confirm, the last one last. Its inputs stay, but for those
     whose outpoints are ``dead``; confirmed ``extra`` coins join, the largest first, where change
-    does not suffice. Change comes back in one output: what is late has no bytes to spare. The fee
+    does not suffice. Change comes back in one output, for what is late has no bytes to spare: where
+    it came back before, or to ``change`` if that is not to be (``elsewhere``). The fee
     satisfies BIP 125 towards every version, whichever a node has: it pays more in all, more for
     each byte, and the relaying of its own bytes. Raises ``CannotPay``, above all ``NoCommonInput``.
     """
@@ -219,8 +221,9 @@ def bump(
     least_rate = max(_rate_above(version) for version in versions)
     if least_rate > policy.rate_max:
         raise RateTooHigh
-    if last.change is not None and last.change.derivation_index is not None:
-        change = Change(last.change.address, last.change.derivation_index)
+    kept = None if elsewhere else last.change
+    if kept is not None and kept.derivation_index is not None:
+        change = Change(kept.address, kept.derivation_index)
     rate = max(min(rate, policy.rate_max), least_rate)
     used = {*dead, *last.outpoints}
     return _settled(

@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from processors.dogecoin.derivation import EXTERNAL_CHAIN, AccountKeyUnusable, Keychain
+from processors.dogecoin.derivation import (
+    CHANGE_CHAIN,
+    EXTERNAL_CHAIN,
+    AccountKeyUnusable,
+    Keychain,
+)
 
 
 class AccountUnknown(Exception):
@@ -48,6 +53,15 @@ class Keyring:
     def deposit_address(self, account_key: str, index: int) -> str:
         """The deposit address of an account at ``index``; raises ``AccountUnknown``."""
         return self.of(account_key).address(EXTERNAL_CHAIN, index)
+
+    def derives(self, address: str, indices: range) -> bool:
+        """Whether it is an address of any account, for deposits or change, at these indices."""
+        return any(
+            keychain.address(chain, index) == address
+            for keychain in self
+            for chain in (EXTERNAL_CHAIN, CHANGE_CHAIN)
+            for index in indices
+        )
 
     @property
     def names(self) -> str:

@@ -123,11 +123,16 @@ def accounts(home: Path, network: str) -> list[Account]:
     return found
 
 
-def add_account(home: Path, network: str) -> Account:
-    """Another account for this ``home``, to rotate to; for the same user to try it with."""
+def have_accounts(home: Path, network: str, count: int) -> list[Account]:
+    """All accounts of this ``home``, of which there are ``count`` now: others are to rotate to.
+
+    Those that are made are for the same user to try them with.
+    """
     known = accounts(home, network)
-    made = msgspec.structs.replace(Account.make(network), user_id=known[0].user_id)
-    return _keep(_path_of(home, network, len(known) + 1), made)
+    while len(known) < count:
+        made = msgspec.structs.replace(Account.make(network), user_id=known[0].user_id)
+        known.append(_keep(_path_of(home, network, len(known) + 1), made))
+    return known
 
 
 def _path_of(home: Path, network: str, number: int) -> Path:

@@ -7,7 +7,8 @@ every signed version that could still confirm, so that no two of them can ever b
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Final
 
 from db import payouts as store
@@ -15,6 +16,7 @@ from db.engine import Cursor
 from db.payouts import Tip
 from db.purse import Purse, reserve
 from processors.dogecoin.building import Change, NoCommonInput, Template, bump
+from processors.dogecoin.fees import FeePolicy
 from processors.dogecoin.selection import CannotPay, Coin
 from streams.metrics import PAYOUTS
 from streams.node.answers import Reason, Verdict
@@ -90,7 +92,9 @@ def _replace(office: Office, payout_id: int, rate: int, buried: Collection[Outpo
             purse = office.purse(tip)
             change = office.next_change(cursor)
             rest = standing(matter.tries, matter.spends, matter.adrift, buried, depths(office, tip))
-            template = _next(matter, rest, change, rate, coins_of(cursor, purse), office)
+            is_former = partial(office.is_former, cursor)
+            coins = coins_of(cursor, purse)
+            template = _next(matter, rest, change, rate, coins, office.limits.policy, is_former)
             _put(office, cursor, matter, template, change, purse)
     except CannotPay as fault:
         office.alarm("cannot-bump", subject, f"{subject} cannot be replaced: {fault}")
@@ -106,9 +110,10 @@ def _next(
     change: Change,
     rate: int,
     coins: Sequence[Coin],
-    office: Office,
+    policy: FeePolicy,
+    is_former: Callable[[Template], bool],
 ) -> Template:
-    """The next version's template.
+    """The next version's template. Change that would go to a former account goes to the present.
 
     A coin adrift is left out if that can be; else it stays, for its own transaction waits in the
     same mempool.
@@ -118,14 +123,21 @@ def _next(
     if not versions:
         raise NoCommonInput
     taken = frozenset(spend.outpoint for spend in matter.spends)
+    again = partial(
+        bump,
+        versions,
+        change,
+        rate=rate,
+        policy=policy,
+        extra=coins,
+        elsewhere=is_former(versions[-1]),
+    )
     try:
-        return bump(
-            versions, change, rate=rate, policy=office.limits.policy, extra=coins, dead=rest.gone
-        )
+        return again(dead=rest.gone)
     except NoCommonInput:
         if taken == rest.gone:
             raise
-    return bump(versions, change, rate=rate, policy=office.limits.policy, extra=coins, dead=taken)
+    return again(dead=taken)
 
 
 def _put(

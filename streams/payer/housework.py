@@ -6,24 +6,35 @@ that runs signs and sends it. So no key is needed here, and a dry run shows what
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from db import payouts as store
 from db.engine import Cursor
 from db.payouts import Tip
-from db.purse import Purse, is_watched, owed, spendable, spendable_count, spendable_total
+from db.purse import (
+    Holding,
+    Purse,
+    holdings,
+    is_watched,
+    next_indices,
+    owed,
+    spendable,
+    spendable_total,
+)
 from processors.dogecoin.building import Change, Template, build, join, to_cold
 from processors.dogecoin.selection import CannotPay, Coin, FeeTooHigh, NotEnough, TooLarge
 from schemas.addresses import check_address
 from schemas.amounts import format_amount
 from schemas.payouts import PayoutKind, PayoutStatus
-from streams.payer.office import BEHIND_MAX, Desk, usable_tip
+from streams.payer.office import BEHIND_MAX, Desk, Limits, usable_tip
 from streams.payer.reserving import COINS_MAX, put_in
 
 #: Inputs of one consolidation: three quarters of what is relayed.
 INPUTS_MAX: Final = 500
 _HALVINGS_MAX: Final = 12
+#: Indices after the last one that was given out: who notes an address notes one of the first.
+_GAP: Final = 1000
 
 
 class NotOrdered(Exception):
@@ -75,14 +86,16 @@ def gather(
 ) -> Forecast | None:
     """Bring coins of former accounts to the present one, the largest first.
 
-    None if there is none that is worth its fee. Whatever the fee: coins whose key may be in other
-    hands do not wait for a better one. Raises ``NotOrdered``.
+    As many as fit into one transaction under the cap of its fee; None if there is none that is
+    worth its fee. Whatever the node's rate: coins whose key may be in other hands do not wait for a
+    better one. Raises ``NotOrdered``.
     """
 
     def plan(cursor: Cursor, purse: Purse, change: Change) -> Template:
-        coins = [Coin(*row) for row in spendable(cursor, _former(desk, cursor, purse), inputs_max)]
-        limits = desk.limits
-        return join(coins, change, network=limits.network, rate=rate, policy=limits.policy)
+        present = desk.present(cursor).fingerprint
+        former = purse._replace(account_keys=tuple(k for k in purse.account_keys if k != present))
+        coins = [Coin(*row) for row in spendable(cursor, former, inputs_max)]
+        return _joined_as_fits(desk.limits, coins, change, rate)
 
     try:
         return _order(desk, PayoutKind.CONSOLIDATION, plan, rate, dry_run=dry_run)
@@ -92,23 +105,27 @@ def gather(
         raise
 
 
-class Heap(NamedTuple):
-    """Coins, and what they are together."""
+def former_holdings(desk: Desk) -> list[Holding]:
+    """What former accounts have, those too that the settings do not name.
 
-    coins: int
-    amount: int
-
-
-def former_coins(desk: Desk) -> Heap:
-    """What can be spent now, and came to an address of a former account. Raises ``NotOrdered``."""
+    Raises ``NotOrdered`` where the watcher is behind.
+    """
     with desk.work("look for coins of former accounts") as cursor:
-        purse = _former(desk, cursor, desk.purse(_tip(cursor)))
-        return Heap(spendable_count(cursor, purse), spendable_total(cursor, purse))
+        present, purse = desk.present(cursor).fingerprint, desk.purse(_tip(cursor))
+        found = holdings(cursor, purse.tip, purse.maturity)
+    return [each for each in found if each.account_key != present]
 
 
-def _former(desk: Desk, cursor: Cursor, purse: Purse) -> Purse:
-    present = desk.present(cursor).fingerprint
-    return purse._replace(account_keys=tuple(k for k in purse.account_keys if k != present))
+def _joined_as_fits(limits: Limits, coins: Sequence[Coin], change: Change, rate: int) -> Template:
+    """The largest of the coins, fewer until the transaction is within its bounds."""
+    for _ in range(_HALVINGS_MAX):
+        try:
+            return join(coins, change, network=limits.network, rate=rate, policy=limits.policy)
+        except (TooLarge, FeeTooHigh):
+            if len(coins) == 1:
+                raise
+            coins = coins[: len(coins) // 2]
+    raise TooLarge
 
 
 def sweep(desk: Desk, *, address: str, keep: int, rate: int, dry_run: bool) -> Forecast:
@@ -122,7 +139,7 @@ def sweep(desk: Desk, *, address: str, keep: int, rate: int, dry_run: bool) -> F
         raise NotOrdered(f"{address} cannot be paid: {fault.value}")
 
     def plan(cursor: Cursor, purse: Purse, change: Change) -> Template:
-        if is_watched(cursor, address):
+        if is_watched(cursor, address) or _is_ours_to_come(desk, cursor, address):
             raise NotOrdered(f"{address} is an address of this wallet itself")
         total = spendable_total(cursor, purse)
         excess = total - keep - owed(cursor)
@@ -134,6 +151,13 @@ def sweep(desk: Desk, *, address: str, keep: int, rate: int, dry_run: bool) -> F
         return _as_much_as_fits(desk, cursor, purse, address, excess, change, rate)
 
     return _order(desk, PayoutKind.SWEEP, plan, rate, dry_run=dry_run, target=address)
+
+
+def _is_ours_to_come(desk: Desk, cursor: Cursor, address: str) -> bool:
+    """Whether it will be given to a user, or be change: what is swept there would be credited."""
+    first = next_indices(cursor)
+    near, start = range(first, first + _GAP), range(_GAP)
+    return desk.keyring.derives(address, start) or desk.keyring.derives(address, near)
 
 
 def abandon(desk: Desk, payout_id: int) -> None:

@@ -12,7 +12,7 @@ from db.engine import Connection, Cursor
 from db.payouts import Tip, read_tip
 from db.purse import Purse, lock_change_index, use_change_index, watch_change
 from db.rules import read_rules
-from processors.dogecoin.building import Change
+from processors.dogecoin.building import Change, Template
 from processors.dogecoin.derivation import CHANGE_CHAIN, Keychain
 from processors.dogecoin.fees import FeePolicy
 from processors.dogecoin.keyring import Keyring
@@ -104,6 +104,14 @@ class Desk:
     def present(self, cursor: Cursor) -> Keychain:
         """The account that change goes to; raises ``AccountUnknown`` if it is none of ours here."""
         return self.keyring.of(read_rules(cursor).account_key)
+
+    def is_former(self, cursor: Cursor, template: Template) -> bool:
+        """Whether a template's change would go to an account that is not the present one."""
+        change = template.change
+        if change is None or change.derivation_index is None:
+            return False
+        present = change_at(self.present(cursor), change.derivation_index)
+        return change.address != present.address
 
     def next_change(self, cursor: Cursor) -> Change:
         """An address of ours that nothing was paid to; nobody else gets it meanwhile."""

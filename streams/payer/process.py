@@ -19,7 +19,7 @@ from db.claims import ClaimsTaken
 from db.engine import Connection, connect, require_schema
 from db.failures import RIVALRY
 from db.payouts import opened, take_lock
-from db.purse import CoinsTaken
+from db.purse import CoinsTaken, accounts_under_way
 from db.rules import read_rules
 from processors.dogecoin.keyring import Keyring
 from processors.dogecoin.signing import AccountSigner
@@ -227,8 +227,9 @@ def run_payer(
     """Pay until SIGTERM or SIGINT; the step in hand is finished.
 
     Raises ``SettingsError``, ``SecretFault``, ``RulesOfAnotherAccount`` or ``SchemaMismatchError``
-    where the payer must not start, and ``AccountUnknown`` where it must not go on. ``step`` is
-    called at each named step, for tests that kill it there.
+    where the payer must not start, and ``AccountUnknown`` where it lacks an account whose coins
+    payments under way spend, or must not go on. ``step`` is called at each named step, for tests
+    that kill it there.
     """
     forbid_dumps()
     settings.require("payer_database_url", "kafka", "node_url", "account_xpub")
@@ -239,5 +240,8 @@ def run_payer(
     ):
         require_schema(connection)
         require_known_account(read_rules(cursor), keyring, settings.network)
+        for account_key in accounts_under_way(cursor):
+            # Else a payment would wait for ever, and with it the coins that it holds.
+            keyring.of(account_key)
     till = Till(settings, keyring, read_signer(settings), step=step)
     run_with_probe(till, "payer", settings.payer_host, settings.payer_port, announce)

@@ -34,7 +34,7 @@ def seal(office: Office) -> int:
         given_up = {
             version.payout_id: fault
             for version in waiting
-            if (fault := _fault_of(cursor, version, all_versions[version.payout_id]))
+            if (fault := _fault_of(office, cursor, version, all_versions[version.payout_id]))
         }
     signed = 0
     for version in waiting:
@@ -47,13 +47,17 @@ def seal(office: Office) -> int:
     return signed
 
 
-def _fault_of(cursor: Cursor, version: Version, versions: Sequence[Version]) -> str | None:
+def _fault_of(
+    office: Office, cursor: Cursor, version: Version, versions: Sequence[Version]
+) -> str | None:
     """Why a payout is not to be paid any more, None if it is: the ledger's own rows say it.
 
     An operator may have failed a withdrawal after its coins were reserved. Of one that was sent
-    before, all but that is fine.
+    before, all but that is fine. And the account may have been rotated since.
     """
     first = all(each.raw is None for each in versions)
+    if first and office.is_former(cursor, templates.read(version.template)):
+        return "its change would go to a former account"
     for withdrawal_id, status in standings(cursor, version.payout_id):
         if status == "FAILED" or (first and status != "PROCESSING"):
             return f"withdrawal {withdrawal_id} is {status}"

@@ -17,6 +17,7 @@ from db import rebuilding
 from db.batches import REBUILDER
 from db.engine import Connection
 from processors.apply import Applier, Claim
+from processors.dogecoin.keyring import AccountUnknown
 from processors.incoming import Record, Undecidable
 from processors.ledger.decide import LOGIC_VERSION
 from processors.seed import keyring_of, require_known_account
@@ -105,7 +106,8 @@ class Rebuild:
         """Replay what the log holds and the target lacks; ``only`` names batches to wait for.
 
         Raises ``ManifestsMissing``, ``ManifestsContradict``, ``RecordsMissing``, ``AnotherLogic``,
-        ``RulesDiffer``, ``RulesOfAnotherAccount`` or ``Diverged``, and what stands for an outage.
+        ``RulesDiffer``, ``RulesOfAnotherAccount``, ``AccountUnknown`` or ``Diverged``, and what
+        stands for an outage.
         The target then holds every batch before the one that is named, and ``resume`` goes on.
         """
         wanted = None if only is None else set(only)
@@ -219,6 +221,8 @@ class Rebuild:
                 records, self._claims, unprocessable=unprocessable, batch_id=batch[0].batch_id
             )
         except Undecidable as fault:
+            if isinstance(fault.__cause__, AccountUnknown):
+                raise fault.__cause__ from None
             raise Diverged(
                 f"Batch {batch[0].batch_id}: the command at {fault} makes this release fail, "
                 "which it did not when it was decided."

@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 from db.chain import tip
 from db.engine import connect
 from db.purse import Purse, free_koinu
+from db.rules import RulesMissing, read_rules
 from processors.dogecoin.networks import CHAINS
-from processors.seed import keyring_of
+from processors.seed import RulesOfAnotherAccount, keyring_of, require_known_account
 from schemas.settings import Settings
 from schemas.topics import EVENTS, CommandTopic, topic_name
 from streams.kafka.lag import Backlog, LagView
@@ -87,6 +88,9 @@ class Outlook:
             hot_wallet = self._hot_wallet()
         except OUTAGES as away:
             faults.append(f"{server_of(away)} is away: {away}")
+        except (RulesMissing, RulesOfAnotherAccount) as unknown:
+            # A part of the coins is not the hot wallet: rather no number than a wrong one.
+            faults.append(str(unknown))
         return Seen(worker, bridge, views, hot_wallet, "; ".join(faults) or None)
 
     def _hot_wallet(self) -> int | None:
@@ -101,6 +105,7 @@ class Outlook:
             statement_seconds=_DATABASE_SECONDS,
         ) as connection:
             cursor = connection.cursor()
+            require_known_account(read_rules(cursor), keyring, self._settings.network)
             found = tip(cursor)
             if found is None:
                 return None

@@ -23,7 +23,7 @@ from schemas.records import Deposit, DepositAddress, Escrow, Lock, NetworkFee, W
 from schemas.samples import BUYER, COMMANDS, SELLER, WRECKS, command_value, user_of
 from schemas.topics import CommandTopic
 from streams.loadgen.plan import Layout, Script
-from tests.support.books import ANN, BOB, RULES, Ledger, derived, doge
+from tests.support.books import ANN, BOB, COUNTERS, RULES, Ledger, derived, doge
 from tests.support.commands import MemoryLog, Wire, id_of, wire
 
 
@@ -32,7 +32,7 @@ class StrictBooks(BatchBooks):
 
     def __init__(self, wanted: Wanted, source: BatchBooks, own_id: str) -> None:
         users = wanted.users | wanted.sellers_in_batch
-        super().__init__(rules=RULES, wallets=source.wallets, derive=derived)
+        super().__init__(rules=RULES, wallets=source.wallets, next_indices=COUNTERS, derive=derived)
         self._wanted = wanted
         self._source = source
         #: What the command itself makes has its id, and cannot be there before.

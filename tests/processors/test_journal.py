@@ -22,7 +22,7 @@ from schemas.samples import BUYER, SELLER
 from schemas.topics import CommandTopic
 from streams.loadgen.pieces import Player, Shares
 from streams.loadgen.plan import Layout, Script
-from tests.support.books import ANN, BOB, RULES, USERS, Ledger, derived, doge
+from tests.support.books import ANN, BOB, COUNTERS, RULES, USERS, Ledger, derived, doge
 from tests.support.commands import MemoryLog, Wire, id_of, wire
 
 _event: Final = msgspec.json.Decoder(CloudEvent)
@@ -61,7 +61,10 @@ def journalled(played: Played, batches: list[list[Record]]) -> Written:
     """Decide batches one after another on the same books; batch numbers are all the same."""
     users = [HOUSE, BUYER, SELLER, *(player.user_id for player in played.players)]
     books = BatchBooks(
-        rules=RULES, wallets={user: Wallet(user_id=user) for user in users}, derive=derived
+        rules=RULES,
+        wallets={user: Wallet(user_id=user) for user in users},
+        next_indices=COUNTERS,
+        derive=derived,
     )
     books.load(
         DepositAddress(
@@ -192,7 +195,9 @@ def test_all_users_of_the_small_ledger_are_other_partitions_business() -> None:
 @pytest.mark.parametrize("time", [-(10**17), 10**17])
 def test_a_record_is_buried_whatever_time_it_claims(time: int) -> None:
     record = Record(0, 0, 0, time, b"key", b"no command")
-    journal = Journal(BatchBooks(rules=RULES, wallets={}, derive=derived), {}, 1)
+    journal = Journal(
+        BatchBooks(rules=RULES, wallets={}, next_indices=COUNTERS, derive=derived), {}, 1
+    )
     (part,) = read_batch([record])
     (letter,) = journal.decide(part, 1).dead_letters
     assert datetime.fromtimestamp(letter.time / 1000, UTC).year in (1, 9999)

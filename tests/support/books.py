@@ -77,6 +77,10 @@ def txid_of(number: int) -> str:
     return f"{number:064x}"
 
 
+#: That of ``RULES``'s account, and of two to rotate to; nothing was derived yet.
+COUNTERS: Final = dict.fromkeys((RULES.account_key, "00000000000000aa", "00000000000000bb"), 0)
+
+
 class Ledger:
     """Wallets of three users and the house, and all entries that were ever made."""
 
@@ -84,6 +88,7 @@ class Ledger:
         self.books = BatchBooks(
             rules=rules,
             wallets={user: Wallet(user_id=user) for user in (*USERS, HOUSE)},
+            next_indices=COUNTERS,
             derive=derived,
         )
         self.entries: list[EntryRow] = []

@@ -40,5 +40,13 @@ def test_a_list_that_is_none_is_refused(text: str) -> None:
         Keyring(text.format(ONE), "regtest")
 
 
+def test_it_knows_its_own_addresses_within_a_range() -> None:
+    keyring, other = Keyring(ONE, "regtest"), Keychain(TWO, "regtest")
+    for chain in (0, 1):
+        assert keyring.derives(keyring.first.address(chain, 7), range(8))
+        assert not keyring.derives(keyring.first.address(chain, 8), range(8))
+        assert not keyring.derives(other.address(chain, 7), range(8))
+
+
 def test_its_repr_shows_no_key() -> None:
     assert ONE[4:] not in repr(Keyring(ONE, "regtest"))

@@ -56,6 +56,7 @@ class Arena:
         self.books = BatchBooks(
             rules=RULES,
             wallets={user: Wallet(user_id=user) for user in users},
+            next_indices={RULES.account_key: 0},
             derive=_address,
         )
         self.random = random.Random(seed)

@@ -52,8 +52,9 @@ def test_it_holds_the_local_accounts_key_again_after_each_start(
 def test_it_holds_a_secret_for_each_account_of_the_home(
     emulator: EmbeddedAws, tmp_path: Path
 ) -> None:
-    first, second = keys.account(tmp_path, "regtest"), keys.add_account(tmp_path, "regtest")
+    first, second = keys.have_accounts(tmp_path, "regtest", 2)
     assert keys.accounts(tmp_path, "regtest") == [first, second]
+    assert keys.have_accounts(tmp_path, "regtest", 2) == [first, second]
     emulator.start()
     xpubs = [account.account_xpub for account in (first, second)]
     found = secrets_of(emulator, xpub=",".join(xpubs)).read()

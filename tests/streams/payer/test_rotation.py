@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from db.purse import Holding
 from processors.dogecoin.derivation import Keychain, account_keys
 from processors.dogecoin.fees import FeePolicy
 from schemas.commands import AssignAddress, RotateAccount
 from schemas.ledger import HOUSE
-from streams.payer.housework import former_coins, gather
+from streams.payer.housework import NotOrdered, former_holdings, gather, sweep
 from streams.payer.restoring import watch_change
 from tests.conftest import Database
 from tests.streams.doctor.looking import found_in, report_on
@@ -95,7 +96,7 @@ def test_a_later_deposit_to_an_old_address_is_credited_and_brought_too(world: Wo
 def test_a_deposit_that_is_not_credited_yet_is_not_touched(world: World) -> None:
     gathered(world)
     world.deposit(30, credited=False)
-    assert former_coins(world.payer.office).coins == 0
+    assert former_holdings(world.payer.office) == [Holding(FORMER, 1, 0, 0, doge(30))]
     assert gather(world.payer.office, rate=RATE, dry_run=False) is None
 
 
@@ -113,7 +114,7 @@ def test_a_coin_that_is_worth_less_than_its_fee_stays(world: World) -> None:
     world.hurry(policy=policy)
     gathered(world)
     world.deposit(1)
-    assert former_coins(world.payer.office).coins == 1
+    assert former_holdings(world.payer.office) == [Holding(FORMER, 1, doge(1), 0, 0)]
     assert gather(world.payer.office, rate=policy.rate_max, dry_run=False) is None
 
 
@@ -126,7 +127,69 @@ def test_change_of_a_former_account_is_watched_again_after_its_table_was_lost(
     assert dict(world.till.rows(watched)) == {FORMER: 3, PRESENT: 2}
 
 
-def test_a_payment_that_was_under_way_is_replaced_with_its_change_where_it_was(
+def test_coins_that_are_on_their_way_are_told_until_they_have_left(world: World) -> None:
+    office = world.payer.office
+    assert former_holdings(office) == [Holding(FORMER, 2, doge(1500), 0, 0)]
+    assert gather(office, rate=RATE, dry_run=False) is not None
+    assert former_holdings(office) == [Holding(FORMER, 2, 0, doge(1500), 0)]
+    world.settle_all()
+    assert former_holdings(office) == []
+
+
+def test_coins_of_an_account_that_the_settings_lack_are_told(world: World) -> None:
+    world.know((OTHER_XPRV, OTHER_XPUB), applier=False)
+    assert former_holdings(world.payer.office) == [Holding(FORMER, 2, doge(1500), 0, 0)]
+
+
+def test_where_the_fee_would_pass_its_cap_fewer_coins_are_brought_at_once(world: World) -> None:
+    world.hurry(policy=FeePolicy(rate=100_000, fee_max=300_000))
+    told = gather(world.payer.office, rate=RATE, dry_run=True)
+    assert told is not None
+    assert told.coins == 1
+
+
+@pytest.mark.parametrize("chain", [0, 1])
+@pytest.mark.parametrize("index", [0, 5, 999])
+def test_nothing_is_swept_to_an_address_that_a_user_or_change_may_get(
+    world: World, chain: int, index: int
+) -> None:
+    address = Keychain(OTHER_XPUB, NETWORK).address(chain, index)
+    with pytest.raises(NotOrdered, match="of this wallet itself"):
+        sweep(world.payer.office, address=address, keep=0, rate=RATE, dry_run=True)
+
+
+def test_a_template_from_before_the_rotation_is_not_signed_and_its_withdrawal_paid_by_another(
+    database: Database,
+) -> None:
+    with world_on(database) as world:
+        world.deposit(1000)
+        withdrawal = world.request(100)
+        world.step = _die_at("signed")
+        with pytest.raises(_Died):
+            world.work(3)
+        world.step = lambda name: None
+        world.know((XPRV, XPUB), (OTHER_XPRV, OTHER_XPUB))
+        world.till.do(RotateAccount(account_key=PRESENT), HOUSE)
+        world.settle_all()
+        assert world.withdrawal(withdrawal)[0] == "CONFIRMED"
+        assert coins_of(world, FORMER) == []
+        failures = "SELECT failure FROM payouts WHERE status = 'failed'"
+        assert world.till.rows(failures) == [("its change would go to a former account",)]
+
+
+class _Died(Exception):
+    """The process ended at a step."""
+
+
+def _die_at(step: str) -> Callable[[str], None]:
+    def die(name: str) -> None:
+        if name == step:
+            raise _Died
+
+    return die
+
+
+def test_a_payment_that_was_under_way_is_replaced_with_its_change_on_the_new_account(
     database: Database,
 ) -> None:
     with world_on(database) as world:
@@ -142,13 +205,13 @@ def test_a_payment_that_was_under_way_is_replaced_with_its_change_where_it_was(
         world.hurry(bump_seconds=3600.0)
         world.settle_all()
         assert world.withdrawal(withdrawal)[0] == "CONFIRMED"
-        # Index 0 of both accounts: that of the new one was never paid to, nor used up.
-        assert doge(899) < sum(coins_of(world, FORMER)) < doge(900)
-        assert coins_of(world, PRESENT) == []
+        assert coins_of(world, FORMER) == []
+        assert doge(899) < sum(coins_of(world, PRESENT)) < doge(900)
         assert world.till.rows("SELECT account_key, next_index FROM change_counters") == [
             (FORMER, 1),
-            (PRESENT, 0),
+            (PRESENT, 1),
         ]
+        assert found_in(report_on(database, account_xpub=f"{XPUB},{OTHER_XPUB}")) == {}
 
 
 def test_a_payer_that_does_not_know_the_new_account_pays_nothing(database: Database) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from db import rebuilding, rules
 from db.audit import snapshot
 from db.engine import connect
 from processors.dogecoin.derivation import account_keys
+from processors.dogecoin.keyring import AccountUnknown
 from processors.ledger.decide import DECISIONS
 from processors.ledger.model import Books, Decision, Refusal, Request
 from processors.seed import RulesOfAnotherAccount, first_rules
@@ -77,6 +79,18 @@ def test_the_history_has_everything_in_it_that_can_go_wrong(told: Told) -> None:
     accounts = "SELECT count(DISTINCT account_key) FROM deposit_addresses"
     assert value(database, accounts) == 2
     assert value(database, "SELECT max(rules_version) FROM batches") == 3
+
+
+def test_a_rebuild_that_lacks_an_account_says_so_and_goes_on_once_it_has_it(
+    told: Told, empty: Database
+) -> None:
+    first, _ = told.settings.account_xpub.split(",")
+    lacking = replace(told, settings=msgspec.structs.replace(told.settings, account_xpub=first))
+    for resume in (False, True):
+        with pytest.raises(AccountUnknown, match=KEYRING.fingerprints[1]):
+            run(lacking, empty, resume=resume)
+    assert run(told, empty, resume=True).batches > 0
+    assert same(told, empty)
 
 
 def test_a_rebuilt_database_holds_the_same_hash_by_hash(told: Told, empty: Database) -> None:

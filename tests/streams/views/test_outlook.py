@@ -17,7 +17,7 @@ from streams.kafka.admin import create_topics
 from streams.local.process import free_port
 from streams.views.outlook import Outlook, watches_hot_wallet
 from tests.conftest import Database
-from tests.support.played import with_account
+from tests.support.played import seed, with_account
 
 KEY: Final = bytes(20)
 HASH: Final = "ab" * 32
@@ -34,8 +34,9 @@ def outlook(settings: Settings) -> Iterator[Outlook]:
 
 @pytest.fixture
 def wallet(settings: Settings) -> Settings:
-    """The account is known, so the hot wallet can be watched."""
+    """The account is known and in force, so the hot wallet can be watched."""
     told = with_account(settings)
+    seed(told)
     create_topics(told)
     return told
 
@@ -83,6 +84,17 @@ def test_a_database_that_is_away_leaves_the_hot_wallet_unknown_and_the_lag_seen(
     assert seen.hot_wallet is None
     assert seen.worker is not None and seen.worker.records == 0
     assert seen.fault is not None and seen.fault.startswith("database is away")
+
+
+def test_where_the_account_in_force_is_unknown_there_is_no_number_and_the_cause_is_told(
+    wallet: Settings, database: Database
+) -> None:
+    follow_a_block_with_a_coin(database, keyring_of(wallet).first.fingerprint, KOINU_PER_DOGE)
+    _, lacking = wallet.account_xpub.split(",")
+    with outlook(msgspec.structs.replace(wallet, account_xpub=lacking)) as looks:
+        seen = looks.look()
+    assert seen.hot_wallet is None
+    assert seen.fault is not None and "WALLET_ACCOUNT_XPUB names" in seen.fault
 
 
 def test_without_an_account_or_a_database_the_hot_wallet_is_not_watched() -> None:
