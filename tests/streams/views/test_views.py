@@ -267,7 +267,9 @@ def test_a_member_that_thaws_when_others_have_its_part_ends_itself_and_each_even
         frozen.send_signal(signal.SIGCONT)
         stage.publish(wallet, deposits(24, 1, first=4))
         assert frozen.wait(20) == 1, log.read_text()
-        assert "stood still for" in log.read_text()
+        # It stood still between two looks, or in the midst of a writing.
+        told = log.read_text()
+        assert "stood still for" in told or "a writing took longer than" in told
         # Its pages know what is kept, by whomever it was written.
         heir.await_total({"deposit.confirmed": 96})
         assert heir.get("/flows")["total"]["deposit.confirmed"]["amount"] == "1200.00000000"
