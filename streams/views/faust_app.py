@@ -58,7 +58,28 @@ class Keeps(Protocol):
 
 
 class _CommittedThread(AIOKafkaConsumerThread):
-    """Reads committed records, which Faust does in its own exactly-once mode alone."""
+    """Reads committed records, which Faust does in its own exactly-once mode alone.
+
+    And it hands out no event that was fetched before its partition was put to its place. From an
+    assignment on aiokafka fetches where the group's offsets say, and Faust resumes a partition
+    before it seeks: the records between the place and what came first would be passed over.
+    """
+
+    async def _fetch_records(self, *args: Any, **options: Any) -> Any:
+        records = await super()._fetch_records(*args, **options)
+        # Seeks are made on this thread too, and nothing is awaited between the fetcher and here:
+        # what is dropped was taken before the seek, which gives it again.
+        app = _ours(self.app)
+        return {
+            tp: each
+            for tp, each in records.items()
+            if tp.topic != app.events_topic or tp in app.placed
+        }
+
+    async def _seek_wait(self, consumer: Any, partitions: Mapping[TP, int]) -> None:
+        # All of them are put to their places before anything else runs on this thread.
+        _ours(self.app).placed.update(partitions)
+        await super()._seek_wait(consumer, partitions)
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -73,8 +94,13 @@ class _PlacedConsumer(Consumer):
         return _CommittedThread(self, loop=self.loop, beacon=self.beacon)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Called after each recovery of the table, before anything is read."""
+        """Called after each recovery of the table, before anything is read.
+
+        And sooner, where Faust drops what it fetched: the table does not say yet where to begin.
+        """
         app = _ours(self.app)
+        if not app.recovered:
+            return {}
         wanted = {
             tp: app.keeper.begin(tp.partition)
             for tp in self.assignment()
@@ -129,11 +155,19 @@ class _StateTable(faust.Table[bytes, bytes]):
     ) -> None:
         """Before the recovery: a partition that comes is read from its changelog alone."""
         moved = {tp.partition for tp in revoked | newly_assigned}
-        _ours(self.app).keeper.lose(moved)
+        app = _ours(self.app)
+        app.recovered = False
+        app.placed.clear()
+        app.keeper.lose(moved)
         held = self.data.data
         for key in [key for key in held if self.partition_for_key(key) in moved]:
             del held[key]
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        """From here on the table says where to begin."""
+        await super().on_recovery_completed(active_tps, standby_tps)
+        _ours(self.app).recovered = True
 
 
 class ViewsApp(faust.App):
@@ -146,6 +180,10 @@ class ViewsApp(faust.App):
     def __init__(self, settings: Settings, port: int) -> None:
         self.events_topic = topic_name(settings, EVENTS)
         self.changelog = topic_name(settings, VIEWS_STATE.name)
+        #: Partitions that stand where the table says, since the last assignment.
+        self.placed: set[TP] = set()
+        #: Whether the table has all that was written of what is assigned.
+        self.recovered = False
         self._stumbled = False
         session = settings.views_session_seconds
         super().__init__(

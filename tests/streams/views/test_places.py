@@ -1,0 +1,128 @@
+"""Where events are read from: Faust goes by the group's offsets until it has sought."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, Final
+
+import msgspec
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from faust.transport import consumer as faust_consumer
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+
+from schemas.settings import Settings
+from schemas.topics import EVENTS, topic_name
+from streams.kafka.admin import Admin, create_topics
+from streams.views.keeper import Keeper
+from tests.streams.views import stage
+from tests.streams.views.stage import Record, event, viewing
+
+pytestmark = pytest.mark.timeout(120)
+
+_FETCH_SECONDS: Final = 30.0
+
+
+@pytest.fixture
+def wallet(settings: Settings) -> Settings:
+    """Twenty events of five users, counted and kept; nobody runs."""
+    create_topics(settings)
+    short = msgspec.structs.replace(
+        settings, views_look_seconds=0.3, views_session_seconds=6.0, api_database_url=""
+    )
+    stage.publish(short, deposits(1, 4))
+    with viewing(short) as member:
+        member.await_total({"deposit.confirmed": 20})
+        member.ready()
+    return short
+
+
+def deposits(first: int, each: int) -> list[Record]:
+    at = time.time_ns() // 1_000_000
+    return [
+        event(f"user-{user}", number, "deposit.confirmed", at, amount="12.5")
+        for number in range(first, first + each)
+        for user in range(5)
+    ]
+
+
+def commit_to_the_end(settings: Settings) -> None:
+    """What a member leaves that dies after its offsets were committed, before it has written."""
+    topic = topic_name(settings, EVENTS)
+    ends = Admin(settings).ends(topic, range(settings.partitions))
+    group = {"group.id": settings.topic_prefix + settings.views_group}
+    with closing(Consumer({**settings.kafka, **group})) as consumer:
+        places = [TopicPartition(topic, number, end) for number, end in ends.items()]
+        consumer.commit(offsets=places, asynchronous=False)
+
+
+def told_of_events(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when aiokafka has given events to Faust's thread."""
+    fetched = threading.Event()
+    fetch: Callable[..., Any] = AIOKafkaConsumerThread._fetch_records
+
+    async def fetching(thread: Any, *args: Any, **options: Any) -> Any:
+        records = await fetch(thread, *args, **options)
+        if any(tp.topic == topic_name(settings, EVENTS) for tp in records):
+            fetched.set()
+        return records
+
+    monkeypatch.setattr(AIOKafkaConsumerThread, "_fetch_records", fetching)
+    return fetched
+
+
+def _look(settings: Settings, events: int) -> None:
+    with viewing(settings) as member:
+        member.await_total({"deposit.confirmed": events})
+        member.ready()
+        assert member.get("/lag")["users_with_gaps"] == 0
+
+
+def test_an_event_that_the_group_has_committed_past_is_counted_also_where_the_seek_is_late(
+    wallet: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.publish(wallet, deposits(5, 1))
+    commit_to_the_end(wallet)
+    stage.publish(wallet, deposits(6, 1))
+    fetched = told_of_events(wallet, monkeypatch)
+    ask: Callable[..., Any] = AIOKafkaConsumerThread.earliest_offsets
+
+    async def asking(thread: Any, *partitions: Any) -> Any:
+        """Faust is told where to begin only when it has been given events already."""
+        if any(tp.topic == topic_name(wallet, EVENTS) for tp in partitions):
+            assert await asyncio.to_thread(fetched.wait, _FETCH_SECONDS)
+        return await ask(thread, *partitions)
+
+    monkeypatch.setattr(AIOKafkaConsumerThread, "earliest_offsets", asking)
+    _look(wallet, 30)
+
+
+def test_an_event_that_comes_before_its_place_is_known_is_counted(
+    wallet: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.publish(wallet, deposits(5, 2))
+    fetched = told_of_events(wallet, monkeypatch)
+    taken = threading.Event()
+    take, seek = Keeper.take, faust_consumer.Consumer.perform_seek
+
+    def taking(keeper: Keeper, partition: int, offset: int, value: bytes | None) -> None:
+        take(keeper, partition, offset, value)
+        taken.set()
+
+    async def seeking(consumer: Any) -> None:
+        """Begins right after a first event, or where none has come though some were fetched."""
+        until = time.monotonic() + _FETCH_SECONDS
+        turns = 0
+        while not taken.is_set() and turns < 1000 and time.monotonic() < until:
+            turns += fetched.is_set()
+            await asyncio.sleep(0)
+        assert fetched.is_set()
+        await seek(consumer)
+
+    monkeypatch.setattr(Keeper, "take", taking)
+    monkeypatch.setattr(faust_consumer.Consumer, "perform_seek", seeking)
+    _look(wallet, 30)
