@@ -37,15 +37,16 @@ class Spent(NamedTuple):
     outputs_hash: bytes
 
 
-#: Deposits once they are credited, change from one confirmation, coinbase once it is mature: and
-#: neither spent on the active chain nor reserved.
-_SPENDABLE: Final = """
+#: Deposits once they are credited, change from one confirmation, coinbase once it is mature.
+_RIPE: Final = """c.height <= %(tip)s
+   AND (NOT c.coinbase OR %(tip)s - c.height + 1 >= %(maturity)s)
+   AND (s.chain = 1 OR coalesce(r.credited, false))"""
+#: What is ripe, and neither spent on the active chain nor reserved.
+_SPENDABLE: Final = f"""
   FROM coins c JOIN watched_scripts s ON s.public_key_hash = c.public_key_hash
   LEFT JOIN receipts r ON r.txid = c.txid AND r.vout = c.vout
  WHERE c.height IS NOT NULL AND c.spent_height IS NULL AND s.account_key = ANY(%(account_keys)s)
-   AND c.height <= %(tip)s
-   AND (NOT c.coinbase OR %(tip)s - c.height + 1 >= %(maturity)s)
-   AND (s.chain = 1 OR r.credited)
+   AND {_RIPE}
    AND NOT EXISTS (SELECT FROM reservations v WHERE v.txid = c.txid AND v.vout = c.vout)
 """
 
@@ -98,14 +99,12 @@ class Holding(NamedTuple):
 def holdings(cursor: Cursor, tip: int, maturity: int) -> list[Holding]:
     """Every account that has coins, whether the settings know it or not."""
     cursor.execute(
-        """
+        f"""
         SELECT account_key, count(*), coalesce(sum(amount) FILTER (WHERE free), 0)::bigint,
                coalesce(sum(amount) FILTER (WHERE held), 0)::bigint,
                coalesce(sum(amount) FILTER (WHERE NOT free AND NOT held), 0)::bigint
           FROM (SELECT s.account_key, c.amount, v.txid IS NOT NULL AS held,
-                       v.txid IS NULL AND c.height <= %(tip)s
-                       AND (NOT c.coinbase OR %(tip)s - c.height + 1 >= %(maturity)s)
-                       AND (s.chain = 1 OR coalesce(r.credited, false)) AS free
+                       v.txid IS NULL AND {_RIPE} AS free
                   FROM coins c JOIN watched_scripts s USING (public_key_hash)
                   LEFT JOIN receipts r ON r.txid = c.txid AND r.vout = c.vout
                   LEFT JOIN reservations v ON v.txid = c.txid AND v.vout = c.vout
@@ -126,7 +125,7 @@ def accounts_under_way(cursor: Cursor) -> list[str]:
     return [str(row[0]) for row in cursor]
 
 
-def next_indices(cursor: Cursor) -> int:
+def index_end(cursor: Cursor) -> int:
     """The first index that no watched script of any account reaches."""
     return number(
         cursor.execute("SELECT coalesce(max(derivation_index), -1) + 1 FROM watched_scripts")

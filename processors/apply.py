@@ -52,6 +52,10 @@ class StagedSlice(NamedTuple):
     frames: list[Frame]
 
 
+#: Told what a batch will publish, before the database commits it.
+Prepare = Callable[[Sequence[StagedSlice]], None]
+
+
 class Applied(NamedTuple):
     """A committed batch."""
 
@@ -87,7 +91,7 @@ class Applier:
         *,
         unprocessable: Collection[tuple[int, int, int]] = (),
         batch_id: int | None = None,
-        prepare: Callable[[Sequence[StagedSlice]], None] = lambda slices: None,
+        prepare: Prepare = lambda slices: None,
     ) -> Applied:
         """Apply records in one transaction and commit it.
 

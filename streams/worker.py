@@ -22,7 +22,7 @@ from db.engine import Connection, connect, require_schema
 from db.failures import LOCKED, REFUSED, RIVALRY
 from db.partitions import Fenced
 from db.plain import use_plain_values
-from processors.apply import Applied, Applier, Claim, StagedSlice
+from processors.apply import Applied, Applier, Claim, Prepare, StagedSlice
 from processors.books import Derive
 from processors.incoming import Record, Undecidable
 from schemas.settings import Settings
@@ -62,8 +62,6 @@ _WORK_KB: Final = 32 * 1024
 _LOCK_MS: Final = 5_000
 
 Step = Callable[[str], None]
-#: Told what a batch will publish, before the database commits it.
-Prepare = Callable[[Sequence[StagedSlice]], None]
 
 
 class TooManyUnprocessable(Exception):

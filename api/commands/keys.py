@@ -121,7 +121,7 @@ def check() -> None:
 
 def _one_secret(settings: Settings, name: str | None) -> Settings:
     """Settings that name the one secret that is meant."""
-    named = [each.strip() for each in settings.account_secret.split(",")]
+    named = Secrets(settings).names
     if name is None and len(named) > 1:
         raise click.UsageError(
             f"WALLET_ACCOUNT_SECRET names {len(named)} secrets; say by --name which one is meant"

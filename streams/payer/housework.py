@@ -16,8 +16,8 @@ from db.purse import (
     Holding,
     Purse,
     holdings,
+    index_end,
     is_watched,
-    next_indices,
     owed,
     spendable,
     spendable_total,
@@ -155,7 +155,7 @@ def sweep(desk: Desk, *, address: str, keep: int, rate: int, dry_run: bool) -> F
 
 def _is_ours_to_come(desk: Desk, cursor: Cursor, address: str) -> bool:
     """Whether it will be given to a user, or be change: what is swept there would be credited."""
-    first = next_indices(cursor)
+    first = index_end(cursor)
     near, start = range(first, first + _GAP), range(_GAP)
     return desk.keyring.derives(address, start) or desk.keyring.derives(address, near)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from itertools import islice
 
 import psycopg
@@ -35,18 +34,9 @@ from streams.loadgen.plan import Layout, Script
 from tests.conftest import Database
 from tests.support.books import ANN, BOB, CAT, ELSEWHERE, RULES, doge
 from tests.support.commands import Wire, id_of, wire
-from tests.support.till import Till, seeded, till_on
+from tests.support.till import Till, till_on
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture
-def till(database: Database) -> Iterator[Till]:
-    """A till that holds all partitions; whatever it did must be sound in the end."""
-    with till_on(seeded(database)) as made:
-        made.take_over()
-        yield made
-        made.audit()
 
 
 def lock(amount: float, reference: str = "7") -> LockFunds:

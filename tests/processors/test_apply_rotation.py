@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from processors.apply import Applier
@@ -11,22 +9,12 @@ from processors.dogecoin.keyring import AccountUnknown
 from processors.incoming import Undecidable
 from schemas.commands import AssignAddress, OpenWallet, ProcessDeposit, RotateAccount
 from schemas.ledger import HOUSE
-from tests.conftest import Database
 from tests.support.books import BOB, CAT, RULES, derived, doge
 from tests.support.commands import id_of
-from tests.support.till import Till, seeded, till_on
+from tests.support.till import Till
 
 #: An account to rotate to.
 OTHER = "00000000000000aa"
-
-
-@pytest.fixture
-def till(database: Database) -> Iterator[Till]:
-    """A till that holds all partitions; whatever it did must be sound in the end."""
-    with till_on(seeded(database)) as made:
-        made.take_over()
-        yield made
-        made.audit()
 
 
 def test_after_a_rotation_each_account_has_a_counter_of_its_own(till: Till) -> None:

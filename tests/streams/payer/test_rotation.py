@@ -29,9 +29,14 @@ def world(database: Database) -> Iterator[World]:
     with world_on(database) as made:
         made.deposit(1000)
         made.deposit(500, BOB)
-        made.know((XPRV, XPUB), (OTHER_XPRV, OTHER_XPUB))
-        made.till.do(RotateAccount(account_key=PRESENT), HOUSE)
+        rotate(made)
         yield made
+
+
+def rotate(world: World) -> None:
+    """From here on the other account is known too, and in force."""
+    world.know((XPRV, XPUB), (OTHER_XPRV, OTHER_XPUB))
+    world.till.do(RotateAccount(account_key=PRESENT), HOUSE)
 
 
 def coins_of(world: World, account_key: str) -> list[int]:
@@ -168,8 +173,7 @@ def test_a_template_from_before_the_rotation_is_not_signed_and_its_withdrawal_pa
         with pytest.raises(_Died):
             world.work(3)
         world.step = lambda name: None
-        world.know((XPRV, XPUB), (OTHER_XPRV, OTHER_XPUB))
-        world.till.do(RotateAccount(account_key=PRESENT), HOUSE)
+        rotate(world)
         world.settle_all()
         assert world.withdrawal(withdrawal)[0] == "CONFIRMED"
         assert coins_of(world, FORMER) == []
@@ -196,8 +200,7 @@ def test_a_payment_that_was_under_way_is_replaced_with_its_change_on_the_new_acc
         world.deposit(1000)
         withdrawal = world.request(100)
         world.work(3)
-        world.know((XPRV, XPUB), (OTHER_XPRV, OTHER_XPUB))
-        world.till.do(RotateAccount(account_key=PRESENT), HOUSE)
+        rotate(world)
         world.hurry(bump_seconds=0.0)
         world.work(2)
         versions = "SELECT count(*) FROM payout_versions"
@@ -217,8 +220,7 @@ def test_a_payment_that_was_under_way_is_replaced_with_its_change_on_the_new_acc
 def test_a_payer_that_does_not_know_the_new_account_pays_nothing(database: Database) -> None:
     with world_on(database) as world:
         world.deposit(1000)
-        world.know((XPRV, XPUB), (OTHER_XPRV, OTHER_XPUB))
-        world.till.do(RotateAccount(account_key=PRESENT), HOUSE)
+        rotate(world)
         world.know((XPRV, XPUB), applier=False)
         world.request(100)
         world.payer.run_once()
