@@ -253,21 +253,18 @@ class ViewsApp(faust.App):
                 await self.crash(error)
                 raise
 
-    async def write(
-        self, phases: Sequence[Mapping[bytes, bytes | None]], within_seconds: float
-    ) -> None:
+    async def write(self, phases: Sequence[Mapping[bytes, bytes | None]], until: float) -> None:
         """Write to the table, each phase delivered before the next; raises what the broker says.
 
-        Raises ``TimeoutError`` rather than begin a phase when the time is over: somebody else may
-        have the partitions by then.
+        ``until`` is a time of the monotonic clock, in seconds, after which somebody else may have
+        the partitions. Raises ``TimeoutError`` rather than begin a phase after it, and where the
+        last one was delivered after it.
         """
-        until = time.monotonic() + within_seconds
         if self._stumbled:
             raise RuntimeError("a record was counted in part: nothing of it is written")
         table = self.documents
         for phase in phases:
-            if time.monotonic() > until:
-                raise TimeoutError(f"a writing took longer than {within_seconds:.0f} s")
+            _check_time(until)
             table.sent = []
             for key, value in phase.items():
                 if value is not None:
@@ -276,6 +273,7 @@ class ViewsApp(faust.App):
                     del table[key]
             if table.sent:
                 await asyncio.gather(*table.sent)
+        _check_time(until)
 
     @property
     def joined(self) -> bool:
@@ -309,6 +307,11 @@ class ViewsApp(faust.App):
 
         get.__name__ = f"page_{path.strip('/').partition('/')[0]}"
         self.page(path)(get)
+
+
+def _check_time(until: float) -> None:
+    if time.monotonic() > until:
+        raise TimeoutError("a writing took too long: others may have its partitions")
 
 
 def _is_cancelled() -> bool:

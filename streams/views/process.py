@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import threading
@@ -63,7 +64,8 @@ class Views:
         self._broker_fault: str | None = None
         self._writing = asyncio.Lock()
         self._app.before_leaving = self._write
-        self._beat = time.monotonic()
+        #: When it last looked at the clock, or was last seen to be in time; never, before it runs.
+        self._beat = math.inf
         self._sure_seconds = sure_seconds(settings.views_session_seconds)
         self._forget_due = 0.0
         unwatched = () if watches_hot_wallet(settings) else self._of_hot_wallet()
@@ -157,11 +159,9 @@ class Views:
     async def _write(self) -> None:
         """Called too before partitions are given up: no write of ours may come after that."""
         async with self._writing:
-            phases = self._keeper.leave()
-            if any(phases):
-                self._check_beat()
+            self._check_beat()
             try:
-                await self._app.write(phases, self._sure_seconds)
+                await self._app.write(self._keeper.leave(), self._beat + self._sure_seconds)
             except TimeoutError as late:
                 raise ViewsFailed(str(late)) from late
             self._keeper.store.left()

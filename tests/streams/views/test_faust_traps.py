@@ -6,6 +6,7 @@ Each test fails once Faust does better; then the decision record can be looked a
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -116,7 +117,7 @@ async def test_our_app_reads_committed_records_and_dies_of_what_raises(wallet: S
             while not app.crashed:
                 await asyncio.sleep(0.05)
         with pytest.raises(RuntimeError, match="nothing of it is written"):
-            await app.write([{b"0/mark/": b"{}"}], 1.0)
+            await app.write([{b"0/mark/": b"{}"}], math.inf)
     assert read == [b"raises"], "the agent that Faust starts again counts nothing"
     # Faust's threads outlive the crash for a moment, and miss the loop when it is closed.
     for thread in set(threading.enumerate()) - before:
