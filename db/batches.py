@@ -146,8 +146,7 @@ def _write_slices(server: Together, batch_id: int, slices: Sequence[Slice]) -> N
 
 
 def _stage(server: Together, batch_id: int, sealed: Sequence[Sealed]) -> None:
-    """A slice at a time: together they are megabytes, which an array would have copied five times.
-    """
+    """A slice at a time: together they are megabytes, which an array would copy five times."""
     for row, _, frames in sealed:
         server.ask(
             "INSERT INTO outbox (batch_id, topic, partition, first_offset, last_offset, frames)"
