@@ -24,6 +24,14 @@ _SCHEMES: Final = ("postgresql://", "postgresql+psycopg://", "postgres://")
 _CONNECT_SECONDS: Final = 10
 _TCP_SECONDS: Final = 10
 
+#: A plan is made once, for any number of keys; without a way by an index it takes another.
+_BY_INDEX: Final = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
 
 class DatabaseUrlError(Exception):
     """A database's address is not one of PostgreSQL."""
@@ -102,6 +110,16 @@ def connect(
         idle_in_transaction_seconds=idle_in_transaction_seconds,
     )
     return psycopg.connect(autocommit=autocommit, **parameters)  # type: ignore[arg-type]
+
+
+def look_up_by_index(connection: Connection) -> None:
+    """Have each statement of a batch find its rows by an index, whatever the statistics say.
+
+    A batch gives thousands of keys at once, to tables that grow faster than they are analysed. What
+    the planner thinks best is then to read and sort a whole table, batch after batch.
+    """
+    for name, value in _BY_INDEX.items():
+        connection.execute(f"SET {name} = {value}")
 
 
 async def connect_async(

@@ -121,10 +121,14 @@ def times(milliseconds: Sequence[int]) -> Array:
     return _Times(1184, count, pack(f">{'iq' * count}", *_with_length(8, micros)))
 
 
-def uuids(values: Sequence[str]) -> Array:
+def uuids(values: Iterable[str]) -> Array:
     """A ``uuid[]`` of canonical UUIDs."""
-    elements = b"".join([b"\0\0\0\x10" + bytes.fromhex(value.replace("-", "")) for value in values])
-    return _Uuids(2950, len(values), elements)
+    return packed_uuids([bytes.fromhex(value.replace("-", "")) for value in values])
+
+
+def packed_uuids(values: Sequence[bytes]) -> Array:
+    """A ``uuid[]`` of UUIDs that are bytes already."""
+    return _Uuids(2950, len(values), b"".join([b"\0\0\0\x10" + value for value in values]))
 
 
 def booleans(values: Sequence[bool]) -> Array:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 from db.engine import Cursor
-from db.plain import array, longs, milliseconds_of, texts, uuids
+from db.plain import array, longs, milliseconds_of, packed_uuids, texts, uuids
 from db.together import Answer, Together, one_of
 from schemas.ids import bytes_of
 from schemas.ledger import DepositStatus, EscrowStatus, WithdrawalStatus
@@ -81,7 +81,8 @@ def sellers_of(server: Together, escrow_ids: Collection[str]) -> Answer[dict[str
 
 def lock_wallets(server: Together, user_ids: Collection[str]) -> Answer[dict[str, Wallet]]:
     """Make the wallets that are missing, then lock all, in one order everywhere: no deadlock."""
-    wanted = array(sorted(user_ids))
+    by_bytes = {bytes_of(user_id): user_id for user_id in user_ids}
+    wanted = packed_uuids(sorted(by_bytes))
     server.ask(
         """
         INSERT INTO wallets (user_id)
@@ -101,7 +102,6 @@ def lock_wallets(server: Together, user_ids: Collection[str]) -> Answer[dict[str
         """,
         (wanted,),
     )
-    by_bytes = {bytes_of(user_id): user_id for user_id in user_ids}
     return lambda: _wallets(found, by_bytes)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from db import partitions, rules
 from db.batches import REBUILDER, Slice
-from db.engine import Connection, connect, require_schema
+from db.engine import Connection, connect, look_up_by_index, require_schema
 from db.plain import use_plain_values
 from schemas.records import Rules
 
@@ -20,6 +20,7 @@ def target(url: str) -> Iterator[Connection]:
     with connect(url, application_name="wallet-rebuild", autocommit=True) as connection:
         require_schema(connection)
         use_plain_values(connection)
+        look_up_by_index(connection)
         # A crash of the machine costs the last batches, and the rebuild goes on before them.
         connection.execute("SET synchronous_commit = off")
         yield connection

@@ -147,10 +147,10 @@ def write_escrows(server: Together, escrows: Collection[Escrow]) -> None:
                              refunded, fees, remaining, status, dispute_reason, created_at,
                              updated_at)
         SELECT id, order_id, buyer_id, seller_id, amount, fee_amount, released, refunded, fees,
-               remaining, status, dispute_reason, to_timestamp(created), to_timestamp(updated)
+               remaining, status::escrow_status, dispute_reason, created, updated
           FROM unnest(%s::uuid[], %s::text[], %s::uuid[], %s::uuid[], %s::bigint[], %s::bigint[],
                       %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
-                      %s::escrow_status[], %s::text[], %s::float8[], %s::float8[])
+                      %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[])
             AS v(id, order_id, buyer_id, seller_id, amount, fee_amount, released, refunded, fees,
                  remaining, status, dispute_reason, created, updated)
             ON CONFLICT (id) DO UPDATE
@@ -159,20 +159,20 @@ def write_escrows(server: Together, escrows: Collection[Escrow]) -> None:
                dispute_reason = excluded.dispute_reason, updated_at = excluded.updated_at
         """,
         (
-            array(e.id for e in escrows),
-            [e.order_id for e in escrows],
-            array(e.buyer_id for e in escrows),
-            array(e.seller_id for e in escrows),
-            array(e.amount for e in escrows),
-            array(e.fee_amount for e in escrows),
-            array(e.released for e in escrows),
-            array(e.refunded for e in escrows),
-            array(e.fees for e in escrows),
-            array(e.remaining for e in escrows),
-            array(e.status for e in escrows),
+            uuids([e.id for e in escrows]),
+            texts([e.order_id for e in escrows]),
+            uuids([e.buyer_id for e in escrows]),
+            uuids([e.seller_id for e in escrows]),
+            longs([e.amount for e in escrows]),
+            longs([e.fee_amount for e in escrows]),
+            longs([e.released for e in escrows]),
+            longs([e.refunded for e in escrows]),
+            longs([e.fees for e in escrows]),
+            longs([e.remaining for e in escrows]),
+            texts([e.status for e in escrows]),
             [e.dispute_reason for e in escrows],
-            array(seconds(e.created_at) for e in escrows),
-            array(seconds(e.updated_at) for e in escrows),
+            times([e.created_at for e in escrows]),
+            times([e.updated_at for e in escrows]),
         ),
     )
 
@@ -218,11 +218,11 @@ def write_deposits(server: Together, deposits: Collection[Deposit]) -> None:
         """
         INSERT INTO deposits AS d (txid, vout, user_id, address, amount, status, creditings,
                                    block_hash, height, detected_at, updated_at)
-        SELECT txid, vout, user_id, address, amount, status, creditings, block_hash, height,
-               to_timestamp(detected), to_timestamp(updated)
+        SELECT txid, vout, user_id, address, amount, status::deposit_status, creditings,
+               block_hash, height, detected, updated
           FROM unnest(%s::text[], %s::int[], %s::uuid[], %s::text[], %s::bigint[],
-                      %s::deposit_status[], %s::int[], %s::text[], %s::bigint[], %s::float8[],
-                      %s::float8[])
+                      %s::text[], %s::int[], %s::text[], %s::bigint[], %s::timestamptz[],
+                      %s::timestamptz[])
             AS v(txid, vout, user_id, address, amount, status, creditings, block_hash, height,
                  detected, updated)
             ON CONFLICT (txid, vout) DO UPDATE
@@ -232,17 +232,17 @@ def write_deposits(server: Together, deposits: Collection[Deposit]) -> None:
          WHERE d.user_id = excluded.user_id AND d.amount = excluded.amount
         """,
         (
-            array(d.txid for d in deposits),
+            texts([d.txid for d in deposits]),
             array(d.vout for d in deposits),
-            array(d.user_id for d in deposits),
-            [d.address for d in deposits],
-            array(d.amount for d in deposits),
-            array(d.status for d in deposits),
+            uuids([d.user_id for d in deposits]),
+            texts([d.address for d in deposits]),
+            longs([d.amount for d in deposits]),
+            texts([d.status for d in deposits]),
             array(d.creditings for d in deposits),
             array(d.block_hash for d in deposits),
             array(d.height for d in deposits),
-            array(seconds(d.detected_at) for d in deposits),
-            array(seconds(d.updated_at) for d in deposits),
+            times([d.detected_at for d in deposits]),
+            times([d.updated_at for d in deposits]),
         ),
         rows=len(deposits),
         otherwise=lambda there: OutpointOfAnother(f"{len(deposits)} deposits, {there} fit"),

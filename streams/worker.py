@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any, Final
 
 from db.batches import prune_outbox, set_apart_since
-from db.engine import Connection, connect, require_schema
+from db.engine import Connection, connect, look_up_by_index, require_schema
 from db.failures import LOCKED, REFUSED, RIVALRY
 from db.partitions import Fenced
 from db.plain import use_plain_values
@@ -437,6 +437,7 @@ class Worker:
         )
         require_schema(connection)
         use_plain_values(connection)
+        look_up_by_index(connection)
         connection.execute(f"SET lock_timeout = {_LOCK_MS}")
         connection.execute(f"SET work_mem = {_WORK_KB}")
         self._connection = connection

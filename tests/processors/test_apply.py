@@ -189,6 +189,21 @@ def test_a_marketplace_comes_to_what_was_planned_however_it_is_cut_into_batches(
     assert len(till.manifests()) == till.value("SELECT count(*) FROM batch_slices")
 
 
+def test_no_batch_reads_a_table_from_end_to_end(till: Till) -> None:
+    script = script_of(till, seed=3)
+    for stage in (script.funding(), islice(script.marketplace(), 400)):
+        waiting = [till.log.append(Wire(p.topic, p.key, p.value)) for p in stage]
+        for start in range(0, len(waiting), 100):
+            till.apply(*waiting[start : start + 100])
+    till.connection.execute("SELECT pg_stat_force_next_flush()")
+    read = """
+        SELECT string_agg(relname, ' ') FROM pg_stat_user_tables
+         WHERE seq_scan > 0 AND relname IN ('commands', 'wallets', 'deposits', 'withdrawals',
+               'escrows', 'locks', 'deposit_addresses', 'entries', 'outbox')
+    """
+    assert till.value(read) is None
+
+
 def test_dead_letters_between_good_ones_are_kept_as_they_came(till: Till) -> None:
     till.fund(100)
     good, bad = [], {}

@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 
 from db import partitions
-from db.engine import connect
+from db.engine import connect, look_up_by_index
 from db.plain import use_plain_values
 from db.rules import seed_rules
 from processors.apply import Applied, Applier, Claim, StagedSlice
@@ -170,6 +170,7 @@ def worker_connection(database: Database) -> Connection:
     """A connection as the worker has it."""
     connection = connect(database.worker_url, application_name="wallet-worker", autocommit=True)
     use_plain_values(connection)
+    look_up_by_index(connection)
     return connection
 
 
