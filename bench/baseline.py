@@ -201,14 +201,15 @@ class OneByOne:
         wallets = books.wallets
         rows = post(request.user_id, acceptance.postings, wallets.__getitem__)
         told, documents = [], []
-        for place, (owner, event, result) in enumerate(acceptance.notices):
-            wallet = wallets[owner]
+        for place, notice in enumerate(acceptance.notices):
+            wallet = wallets[notice.user_id]
             wallet.version += 1
             wallet.time = max(wallet.time, request.time)
             wallet.opened_at = wallet.opened_at or wallet.time
-            document = _encode(Accepted(result, balance_of(wallet)))
+            document = _encode(Accepted(notice.result, balance_of(wallet)))
             documents.append(document)
-            told.append(_tell(wallet, number, place, event, document, None if place else command))
+            own = None if place else command
+            told.append(_tell(wallet, number, place, notice.event, document, own))
         if rows:
             self._sql.write_entries(number, rows, wallets, request.time)
         for record in acceptance.records:

@@ -8,7 +8,9 @@ plain values of ``db.plain``.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from db.engine import Cursor
 from db.plain import array, longs, milliseconds_of, packed_uuids, texts, uuids
@@ -38,7 +40,7 @@ _ADDRESS_COLUMNS = (
 )
 
 
-class First(NamedTuple):
+class First(msgspec.Struct, frozen=True, gc=False):
     """The first command of an idempotency key, which decides every later one."""
 
     command_id: str

@@ -72,7 +72,8 @@ def wanted_by(slices: Sequence[Slice], generations: Mapping[tuple[int, int], int
     wanted = Wanted()
     for slice_ in slices:
         generation = generations[slice_.place]
-        for record, command in slice_.items:
+        for item in slice_.items:
+            record, command = item.record, item.command
             if not isinstance(command, Command):
                 continue
             wanted.users.add(command.user_id)

@@ -8,6 +8,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
+import msgspec
+
 from schemas.envelope import Command, read_command
 from schemas.rejections import Malformed, Rejection
 from schemas.topics import CommandTopic
@@ -34,7 +36,7 @@ class Record(NamedTuple):
         ).digest()
 
 
-class Item(NamedTuple):
+class Item(msgspec.Struct, frozen=True):
     """A record and what it was read as."""
 
     record: Record

@@ -6,7 +6,7 @@ batch can be retried, and a rebuilt database compared hash by hash.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -53,7 +53,7 @@ _EVENT_REPLAYED: Final = EventType.COMMAND_REPLAYED
 _ZERO: Final = format_amount(0)
 
 
-class Frame(NamedTuple):
+class Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One record to publish."""
 
     kind: int
@@ -223,14 +223,15 @@ class Journal:
         if len(books.new_rules) > len(self.rule_makers):
             self.rule_makers.append((request.id, time))
         own = b""
-        for place, (owner, event, result) in enumerate(acceptance.notices):
-            wallet = wallets[owner]
+        for place, notice in enumerate(acceptance.notices):
+            wallet = wallets[notice.user_id]
+            event = notice.event
             wallet.version += 1
             if time > wallet.time:
                 wallet.time = time
             if wallet.opened_at == 0:
                 wallet.opened_at = wallet.time
-            document = _encode(Accepted(result, balance_of(wallet)))
+            document = _encode(Accepted(notice.result, balance_of(wallet)))
             if place:
                 self._tell(journal, wallet, request.id, number, place, event, document, None)
             else:

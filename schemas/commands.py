@@ -30,7 +30,7 @@ Height = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Ordinal = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
-class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """What a command carries beside its envelope."""
 
 

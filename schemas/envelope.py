@@ -30,7 +30,7 @@ from schemas.rejections import Malformed, Rejection, precedence
 from schemas.topics import RECORD_MAX_BYTES, CommandTopic
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """What stands around a command's data on the topic.
 
     ``id`` is the producer's own, for tracing, and need not be unique; what makes a command unique
@@ -47,7 +47,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data: msgspec.Raw
 
 
-class Command(msgspec.Struct, frozen=True):
+class Command(msgspec.Struct, frozen=True, gc=False):
     """A command that could be read; ``request_hash`` covers type, version and canonical data."""
 
     kind: CommandType

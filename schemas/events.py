@@ -57,7 +57,7 @@ class EventType(Word):
     COMMAND_REPLAYED = "command.replayed"
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What an accepted command brought about."""
 
 
@@ -233,14 +233,14 @@ RESULT_OF: Final[dict[EventType, type[Result]]] = {
 }
 
 
-class Accepted(msgspec.Struct, frozen=True):
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """The document of an acceptance."""
 
     result: Result
     balance: Balance
 
 
-class CommandRejected(msgspec.Struct, frozen=True, kw_only=True):
+class CommandRejected(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The document of a rejection: its code and the line that says what to do."""
 
     code: str
@@ -249,7 +249,7 @@ class CommandRejected(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str
 
 
-class CommandReplayed(msgspec.Struct, frozen=True, kw_only=True):
+class CommandReplayed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The document of a replay: no money moved; the first record's outcome stands."""
 
     first_command_id: str
@@ -258,7 +258,7 @@ class CommandReplayed(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str
 
 
-class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
+class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The envelope of an event (CloudEvents 1.0, JSON format).
 
     ``sequence`` counts the subject's events, gap-free, rejections included; ``causationid`` is the

@@ -53,7 +53,7 @@ def number_of(place: Place, leg: int = 0) -> int:
 
 def text_of(number: int) -> str:
     """A 128-bit number as a canonical UUID."""
-    digits = f"{number:032x}"
+    digits = number.to_bytes(16, "big").hex()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 

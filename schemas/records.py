@@ -7,7 +7,7 @@ import msgspec
 from schemas.ledger import DepositStatus, EscrowStatus, WithdrawalStatus
 
 
-class Wallet(msgspec.Struct, kw_only=True):
+class Wallet(msgspec.Struct, kw_only=True, gc=False):
     """A user's balance. The one record that a batch changes in place, while it holds its lock."""
 
     user_id: str
@@ -32,7 +32,7 @@ class Wallet(msgspec.Struct, kw_only=True):
         return self.frozen_by_operator or self.shortfall > 0
 
 
-class Lock(msgspec.Struct, frozen=True, kw_only=True):
+class Lock(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is locked for bids under one reference."""
 
     user_id: str
@@ -45,7 +45,7 @@ class Lock(msgspec.Struct, frozen=True, kw_only=True):
         return (self.user_id, self.reference_type, self.reference_id)
 
 
-class Escrow(msgspec.Struct, frozen=True, kw_only=True):
+class Escrow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An order's money; ``released`` is net of ``fees``."""
 
     id: str
@@ -68,7 +68,7 @@ class Escrow(msgspec.Struct, frozen=True, kw_only=True):
         return self.id
 
 
-class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
+class Withdrawal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A payment out; amount and fee are held in pending until it is confirmed or has failed."""
 
     id: str
@@ -87,7 +87,7 @@ class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
         return self.id
 
 
-class Deposit(msgspec.Struct, frozen=True, kw_only=True):
+class Deposit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A payment in, by its outpoint; ``creditings`` counts how often it was credited."""
 
     txid: str
@@ -107,7 +107,7 @@ class Deposit(msgspec.Struct, frozen=True, kw_only=True):
         return (self.txid, self.vout)
 
 
-class DepositAddress(msgspec.Struct, frozen=True, kw_only=True):
+class DepositAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An address of a user; old ones are watched for ever."""
 
     address: str
@@ -123,7 +123,7 @@ class DepositAddress(msgspec.Struct, frozen=True, kw_only=True):
         return self.address
 
 
-class NetworkFee(msgspec.Struct, frozen=True, kw_only=True):
+class NetworkFee(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The miner's fee of one transaction of ours; ``postings`` counts how often it was posted."""
 
     txid: str
@@ -136,14 +136,14 @@ class NetworkFee(msgspec.Struct, frozen=True, kw_only=True):
         return self.txid
 
 
-class Tier(msgspec.Struct, frozen=True):
+class Tier(msgspec.Struct, frozen=True, gc=False):
     """From this exposure (koinu) on, a deposit needs that many confirmations."""
 
     exposure: int
     confirmations: int
 
 
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
+class Rules(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Fees, limits and confirmations, frozen into the records that they shaped.
 
     ``account_key`` is the fingerprint of the account xpub from which addresses are derived: the

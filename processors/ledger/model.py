@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -23,7 +23,7 @@ from schemas.records import (
 from schemas.rejections import Rejection
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """A command as a decision sees it.
 
     ``id`` is its place in the log as a UUID; ``time`` is the wallet's time in milliseconds: the
@@ -99,7 +99,7 @@ class Posting(msgspec.Struct, frozen=True, gc=False):
     reference_id: str | None
 
 
-class Notice(NamedTuple):
+class Notice(msgspec.Struct, frozen=True, gc=False):
     """One event: to whom it happened, what, and with which result."""
 
     user_id: str
@@ -107,7 +107,7 @@ class Notice(NamedTuple):
     result: Result
 
 
-class Acceptance(msgspec.Struct, frozen=True):
+class Acceptance(msgspec.Struct, frozen=True, gc=False):
     """A command goes through: its postings, the records it changes, and one notice a wallet.
 
     The first notice is the outcome of the command and goes to its own user.
@@ -120,7 +120,7 @@ class Acceptance(msgspec.Struct, frozen=True):
     freeze: bool | None = None
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class Refusal(msgspec.Struct, frozen=True, gc=False):
     """A command is rejected; nothing but its outcome is written."""
 
     code: Rejection

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import Producer as LibraryProducer
 
@@ -189,7 +190,7 @@ def _delivery_of(error: KafkaError | None, message: Message) -> Delivery:
     return Delivery(-1, -1, error.str(), error.code() not in _DEFINITE)
 
 
-class Outgoing(NamedTuple):
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """A record to publish: logical topic resolved, key and value; partition -1 goes by the key."""
 
     topic: str

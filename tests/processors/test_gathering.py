@@ -90,7 +90,8 @@ def decided_strictly(record_of: Wire, source: BatchBooks) -> Wanted:
     """Decide one command on what was gathered for it alone."""
     (slice_,) = read_batch([MemoryLog().append(record_of)])
     wanted = wanted_by([slice_], {slice_.place: 1})
-    ((record, command),) = slice_.items
+    (item,) = slice_.items
+    record, command = item.record, item.command
     assert isinstance(command, Command), command
     books = StrictBooks(wanted, source, id_of(record))
     decide(Request(id_of(record), command.user_id, command.data, record.time), books)
