@@ -22,7 +22,8 @@ _JSON: Final = "application/json"
 
 _DESCRIPTION: Final = f"""\
 A custodial Dogecoin wallet. Amounts are DOGE as decimal text with at most eight decimals, never
-numbers. Each path may be written with or without its last slash.
+numbers. Each path may be written with or without its last slash. What is not named here, be it a
+query parameter or a field of a body, is refused with a 400, and so is a parameter that comes twice.
 
 A POST puts a command on the wallet's topic and waits for its outcome: the answer is what was
 committed. It needs an `Idempotency-Key` of your own choosing: the same key with the same request
@@ -49,6 +50,12 @@ def _query(name: str, description: str, schema: Mapping[str, object]) -> dict[st
 
 _TEXT: Final = {"type": "string", "minLength": 1, "maxLength": TEXT_MAX_CHARACTERS}
 _TIME: Final = {"type": "string", "format": "date-time"}
+#: As ``idempotency_key_of`` reads them: a quoted one may be longer by its quotes and backslashes.
+_PLAIN_KEY: Final = (
+    r'[^"\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]'
+    f"{{0,{KEY_MAX_CHARACTERS - 1}}}"
+)
+_QUOTED_KEY: Final = rf'"([ !#-\[\]-~]|\\["\\]){{1,{KEY_MAX_CHARACTERS}}}"'
 _PARAMETERS: Final[dict[str, dict[str, object]]] = {
     "at": _query("at", "The balance as it was then (RFC 3339 with its offset).", _TIME),
     "limit": _query(
@@ -84,14 +91,9 @@ _PARAMETERS: Final[dict[str, dict[str, object]]] = {
         "name": "Idempotency-Key",
         "in": "header",
         "required": True,
-        "description": "Chosen by you, the same for each attempt; plain, or quoted as in RFC 9651.",
-        "schema": {
-            "type": "string",
-            "minLength": 1,
-            # With its two quotes.
-            "maxLength": KEY_MAX_CHARACTERS + 2,
-            "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$",
-        },
+        "description": "Chosen by you, the same for each attempt, at most "
+        f"{KEY_MAX_CHARACTERS} characters; plain, or quoted as in RFC 9651.",
+        "schema": {"type": "string", "pattern": f"^({_PLAIN_KEY}|{_QUOTED_KEY})$"},
     },
     "id": {
         "name": "id",

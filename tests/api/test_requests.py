@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, Final
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
+from api.openapi import document
 from api.problems import Fault, Problem
 from api.requests import (
     Cursor,
@@ -17,28 +20,42 @@ from api.requests import (
     preference_of,
     time_of,
 )
+from api.routes import PREFIX
 from schemas.rejections import Rejection
 
-
-@pytest.mark.parametrize(
-    ("header", "key"),
-    [
-        ("order-17", "order-17"),
-        ('"order-17"', "order-17"),
-        (r'"a\"b\\c"', r'a"b\c'),
-        ("a b", "a b"),
-        ("ключ", "ключ"),
-        ("k" * 255, "k" * 255),
-        (f'"{"k" * 255}"', "k" * 255),
-    ],
+KEYS: Final = [
+    ("order-17", "order-17"),
+    ('"order-17"', "order-17"),
+    (r'"a\"b\\c"', r'a"b\c'),
+    ("a b", "a b"),
+    ("ключ", "ключ"),
+    ("k" * 255, "k" * 255),
+    (f'"{"k" * 255}"', "k" * 255),
+    # Each of its characters escaped.
+    ('"' + r"\"" * 255 + '"', '"' * 255),
+]
+_DOCUMENT: Final[Any] = document()
+(KEY_PATTERN,) = (
+    parameter["schema"]["pattern"]
+    for parameter in _DOCUMENT["paths"][f"{PREFIX}/withdraw/"]["post"]["parameters"]
+    if parameter["name"] == "Idempotency-Key"
 )
+
+
+@pytest.mark.parametrize(("header", "key"), KEYS)
 def test_a_key_is_read_plain_or_quoted(header: str, key: str) -> None:
     request = make_mocked_request("POST", "/", headers={"Idempotency-Key": header})
     assert idempotency_key_of(request) == key
 
 
+@pytest.mark.parametrize("header", [header for header, _ in KEYS])
+def test_what_is_read_as_a_key_is_one_by_the_document(header: str) -> None:
+    assert re.search(KEY_PATTERN, header)
+
+
 @pytest.mark.parametrize("header", ["", '"', '""', '"a', '"a"b', '"ä"', "k" * 256, "a\x7fb"])
 def test_what_is_no_key_is_refused(header: str) -> None:
+    assert not re.search(KEY_PATTERN, header)
     request = make_mocked_request("POST", "/", headers={"Idempotency-Key": header})
     with pytest.raises(Problem) as caught:
         idempotency_key_of(request)
@@ -107,6 +124,8 @@ def test_times_are_rfc_3339(text: str, time: datetime) -> None:
         "2026-01-31 12:00:00Z",
         "20260131T120000Z",
         "2026-01-31T12:00:00+0100",
+        "2026-01-31T12:00:00+00:99",
+        "2026-01-31T12:00:00-01:60",
         "2026-01-31T24:00:01Z",
         "9999-12-31T23:59:59-23:59",
         "٢٠٢٦-01-31T12:00:00Z",
