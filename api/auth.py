@@ -236,6 +236,8 @@ class Authenticator:
         except (jwt.PyJWTError, ValueError) as error:
             raise jwt.InvalidTokenError(f"it is not a JWT ({error})") from None
         algorithm = header.get("alg")
+        if not isinstance(algorithm, str):
+            raise jwt.InvalidTokenError("its algorithm is not named")
         if algorithm == "HS256" and self._settings.jwt_secret:
             return self._settings.jwt_secret, "HS256"
         if algorithm in {"RS256", "ES256"} and self._keys is not None:

@@ -76,12 +76,11 @@ _data_decoders: Final = {
 #: By topic code and type as it stands on the wire: only what may come by that topic.
 _permitted: Final = {
     topic: {
-        kind.value: (kind, _data_decoders[kind], f"{kind}\0{VERSION}\0".encode())
-        for kind in CommandType
-        if TOPIC_OF[kind] is topic
+        kind.value: (kind, _data_decoders[kind]) for kind in CommandType if TOPIC_OF[kind] is topic
     }
     for topic in CommandTopic
 }
+_hash_prefixes: Final = {kind: f"{kind}\0{VERSION}\0".encode() for kind in CommandType}
 _wire: Final = msgspec.json.Encoder(enc_hook=_write_custom)
 #: Amounts in koinu: "1.5" and "1.50" are the same request.
 _canonical: Final = msgspec.json.Encoder(enc_hook=int)
@@ -145,7 +144,7 @@ def read_command(
         raise Malformed(Rejection.TOO_LARGE if value else Rejection.EMPTY_RECORD)
     try:
         envelope = _envelope_decoder.decode(value)
-        kind, decoder, prefix = _permitted[topic][envelope.type]
+        kind, decoder = _permitted[topic][envelope.type]
         data = decoder.decode(envelope.data)
     except (msgspec.MsgspecError, ValueError, KeyError, RecursionError) as error:
         raise _explain(topic, key, value, placed, error) from None
@@ -160,8 +159,12 @@ def read_command(
     if _may_hold_control_characters(value):
         _refuse_control_characters(envelope)
         _refuse_control_characters(data)
-    request_hash = blake2b(prefix + _canonical.encode(data), digest_size=16).digest()
-    return Command(kind, user_id, envelope.idempotency_key, data, request_hash)
+    return Command(kind, user_id, envelope.idempotency_key, data, request_hash_of(kind, data))
+
+
+def request_hash_of(kind: CommandType, data: Data) -> bytes:
+    """What two commands of one key have in common if they are the same request."""
+    return blake2b(_hash_prefixes[kind] + _canonical.encode(data), digest_size=16).digest()
 
 
 def _may_hold_control_characters(value: bytes) -> bool:

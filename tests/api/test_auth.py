@@ -62,7 +62,7 @@ def signed(key: Any, algorithm: str, key_id: str | None = None, **changes: Any) 
     return jwt.encode(claims(**changes), key, algorithm=algorithm, headers=headers)
 
 
-def unsigned(header: dict[str, str], signature: str = "") -> str:
+def unsigned(header: dict[str, object], signature: str = "") -> str:
     """A token put together by hand."""
 
     def part(value: object) -> str:
@@ -111,6 +111,8 @@ BAD: Final[dict[str, Callable[[], str]]] = {
     "no algorithm": lambda: unsigned({"alg": "none"}),
     "no algorithm, with a capital": lambda: unsigned({"alg": "None"}),
     "no header algorithm": lambda: unsigned({"typ": "JWT"}),
+    "an algorithm that is a list": lambda: unsigned({"alg": ["HS256"]}),
+    "an algorithm that is an object": lambda: unsigned({"alg": {}}),
     "another audience": lambda: signed(SECRET, "HS256", aud="shop"),
     "no audience": lambda: signed(SECRET, "HS256", aud=None),
     "another issuer": lambda: signed(SECRET, "HS256", iss="shop"),
