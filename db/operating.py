@@ -136,11 +136,14 @@ _LETTER_FILTER: Final = """
 """
 
 
-def letters(connection: Connection, wanted: LetterFilter, limit: int) -> list[Letter]:
-    """Dead letters, the newest first."""
+def letters(
+    connection: Connection, wanted: LetterFilter, limit: int, *, oldest_first: bool = False
+) -> list[Letter]:
+    """So many dead letters, the newest or the oldest first."""
+    order = "ASC" if oldest_first else "DESC"
     rows = connection.execute(
         f"SELECT {_LETTER_COLUMNS} FROM dead_letters {_LETTER_FILTER}"
-        " ORDER BY record_time DESC, id DESC LIMIT %(limit)s",
+        f" ORDER BY record_time {order}, id {order} LIMIT %(limit)s",
         {**wanted._asdict(), "limit": limit},
     )
     return [Letter(*row) for row in rows]
