@@ -242,7 +242,7 @@ def set_apart_since(cursor: Cursor, seconds: float) -> int:
 def prune_outbox(
     cursor: Cursor, ends: Collection[tuple[int, int, int]], keep_seconds: float
 ) -> int:
-    """Drop rows published long ago, up to ``PRUNED_MAX`` a partition: with so many there may be more.
+    """Drop rows published long ago; after ``PRUNED_MAX`` of a partition there may be more.
 
     ``ends`` has (topic, partition, committed offset). A day of small batches is millions of rows,
     and whoever prunes applies nothing meanwhile: so it looks at a partition's oldest rows alone,
