@@ -109,7 +109,9 @@ class KeySet:
         """The key of that id, if it is of that algorithm; without an id, the only such key."""
         now = time.monotonic()
         found = self._known(key_id, algorithm)
-        if found is None or now - self._fetched > KEYS_AGE_SECONDS:
+        old = now - self._fetched > KEYS_AGE_SECONDS
+        # One caller asks for newer ones; the others need not wait for an issuer that is away.
+        if found is None or (old and not self._lock.locked()):
             await self._refresh()
             found = self._known(key_id, algorithm)
         if not self._keys:
