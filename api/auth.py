@@ -109,7 +109,9 @@ class KeySet:
         """The key of that id, if it is of that algorithm; without an id, the only such key."""
         now = time.monotonic()
         found = self._known(key_id, algorithm)
-        if found is None or now - self._fetched > KEYS_AGE_SECONDS:
+        old = now - self._fetched > KEYS_AGE_SECONDS
+        # One caller asks for newer ones; the others need not wait for an issuer that is away.
+        if found is None or (old and not self._lock.locked()):
             await self._refresh()
             found = self._known(key_id, algorithm)
         if not self._keys:
@@ -236,6 +238,8 @@ class Authenticator:
         except (jwt.PyJWTError, ValueError) as error:
             raise jwt.InvalidTokenError(f"it is not a JWT ({error})") from None
         algorithm = header.get("alg")
+        if not isinstance(algorithm, str):
+            raise jwt.InvalidTokenError("its algorithm is not named")
         if algorithm == "HS256" and self._settings.jwt_secret:
             return self._settings.jwt_secret, "HS256"
         if algorithm in {"RS256", "ES256"} and self._keys is not None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import psycopg
 from psycopg import AsyncConnection
@@ -51,13 +52,16 @@ class Pool:
         self._url = url
         self._idle: list[AsyncConnection[Row]] = []
         self._slots = asyncio.Semaphore(size)
+        self._long = asyncio.Semaphore(max(size // 2, 1))
+        #: Whose long query is under way; forgotten with the last who waits for it.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def fetch(self, query: str, parameters: Parameters = ()) -> list[Row]:
         """All rows of one query; raises ``DatabaseUnavailable`` or ``QueryTooLong``.
 
         A connection that died while it was idle is replaced once: reads may be repeated.
         """
-        async with self._slot():
+        async with _within_reason(self._slots):
             while self._idle:
                 connection = self._idle.pop()
                 try:
@@ -66,6 +70,16 @@ class Pool:
                     log.info("a pooled connection was dead", extra={"reason": str(error)})
                     await self._drop_idle()
             return await self._run(await connect(self._url), query, parameters)
+
+    async def fetch_long(self, query: str, parameters: Parameters, *, user_id: str) -> list[Row]:
+        """``fetch`` of what may read much of a user's past.
+
+        One at a time for each user, and never on all connections: whoever has a long history and
+        asks for it again and again must not keep all others from their balance and their outcome.
+        """
+        turn = self._turns.setdefault(user_id, asyncio.Lock())
+        async with _within_reason(turn), _within_reason(self._long):
+            return await self.fetch(query, parameters)
 
     async def close(self) -> None:
         """Close what is idle."""
@@ -96,14 +110,15 @@ class Pool:
         for connection in idle:
             await connection.close()
 
-    @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(ACQUIRE_SECONDS):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise DatabaseUnavailable("all connections are busy") from None
-        try:
-            yield
-        finally:
-            self._slots.release()
+
+@asynccontextmanager
+async def _within_reason(turn: asyncio.Semaphore | asyncio.Lock) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(ACQUIRE_SECONDS):
+            await turn.acquire()
+    except TimeoutError:
+        raise DatabaseUnavailable("all connections are busy") from None
+    try:
+        yield
+    finally:
+        turn.release()

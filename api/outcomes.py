@@ -24,12 +24,13 @@ _POSITIONS: Final = "SELECT topic, partition, generation, next_offset FROM parti
 #: A dead letter is an outcome too. The first command of a replay's key gives the answer.
 _OUTCOMES: Final = """
 SELECT c.id, c.user_id, c.topic, c.type, c.idempotency_key, c.outcome::text, c.code,
-       c.document::text, c.decided_at, f.id, f.outcome::text, f.code, f.document::text, NULL
+       c.document::text, c.decided_at, f.id, f.outcome::text, f.code, f.document::text, NULL,
+       c.request_hash
   FROM commands c LEFT JOIN commands f ON f.id = c.first_id AND c.outcome = 'replayed'
  WHERE c.id = ANY(%(ids)s::uuid[])
 UNION ALL
 SELECT d.id, NULL, d.topic, NULL, NULL, 'dead_letter', d.code,
-       d.detail, d.record_time, NULL, NULL, NULL, NULL, d.key
+       d.detail, d.record_time, NULL, NULL, NULL, NULL, d.key, d.value
   FROM dead_letters d
  WHERE d.id = ANY(%(ids)s::uuid[])
 """
@@ -39,7 +40,8 @@ class Decided(NamedTuple):
     """What became of a record.
 
     ``outcome`` is a ``CommandOutcome``'s value or ``dead_letter``; ``document`` is JSON text, or a
-    dead letter's detail. For a replay ``first`` is the outcome that stands.
+    dead letter's detail. For a replay ``first`` is the outcome that stands. ``request`` is what was
+    asked: the request's hash, or a dead letter's value.
     """
 
     id: str
@@ -51,6 +53,7 @@ class Decided(NamedTuple):
     document: str
     decided_at: datetime
     first: Decided | None
+    request: bytes
 
 
 DEAD_LETTER: Final = "dead_letter"
@@ -59,15 +62,18 @@ DEAD_LETTER: Final = "dead_letter"
 def _decided(row: Row) -> Decided:
     """One row of ``_OUTCOMES``."""
     first = None
+    request = bytes(row[14] or b"")
     user_id = str(row[1]) if row[1] is not None else None
     if row[5] == CommandOutcome.REPLAYED.value:
         first = Decided(
-            str(row[9]), user_id, row[3], row[4], row[10], row[11], row[12], row[8], None
+            str(row[9]), user_id, row[3], row[4], row[10], row[11], row[12], row[8], None, request
         )
     if row[5] == DEAD_LETTER:
         # Its key says whose it would have been, as far as anybody can tell.
         user_id = bytes(row[13] or b"").decode(errors="replace")
-    return Decided(str(row[0]), user_id, row[3], row[4], row[5], row[6], row[7], row[8], first)
+    return Decided(
+        str(row[0]), user_id, row[3], row[4], row[5], row[6], row[7], row[8], first, request
+    )
 
 
 async def fetch_outcomes(pool: Pool, ids: list[str]) -> dict[str, Decided]:
@@ -105,7 +111,11 @@ class Progress:
 
     def passed(self, topic: int, partition: int, offset: int) -> bool:
         """True if the record has been decided and committed."""
-        return offset < self._next.get((topic, partition), 0)
+        return offset < self.passed_until(topic, partition)
+
+    def passed_until(self, topic: int, partition: int) -> int:
+        """The offset up to which a partition was decided, as far as is known."""
+        return self._next.get((topic, partition), 0)
 
     def command_id(self, topic: int, partition: int, offset: int) -> str:
         """The public id of the record at that place."""

@@ -153,7 +153,7 @@ async def balance(pool: Pool, user_id: str) -> Balance | None:
 
 async def balance_at(pool: Pool, user_id: str, at: datetime) -> Balance:
     """The balance at a time, from the entries up to then; its version is of the last of them."""
-    rows = await pool.fetch(_BALANCE_AT, {"user_id": user_id, "at": at})
+    rows = await pool.fetch_long(_BALANCE_AT, {"user_id": user_id, "at": at}, user_id=user_id)
     return _balance(user_id, rows[0])
 
 
@@ -259,7 +259,8 @@ async def history(pool: Pool, wanted: Filter) -> History:
         parameters["cursor_version"] = wanted.cursor.wallet_version
         parameters["cursor_id"] = wanted.cursor.id
         conditions += f"\n   AND {_AFTER_CURSOR}"
-    rows = await pool.fetch(_HISTORY.format(conditions=conditions), parameters)
+    query = _HISTORY.format(conditions=conditions)
+    rows = await pool.fetch_long(query, parameters, user_id=wanted.user_id)
     page = rows[: wanted.limit]
     last = page[-1] if len(rows) > wanted.limit else None
     return History(

@@ -19,7 +19,7 @@ from api.problems import REJECTIONS, Fault, Problem
 from api.requests import Preference
 from api.shapes import Pending
 from schemas.commands import TOPIC_OF, CommandType, Data
-from schemas.envelope import encode_command
+from schemas.envelope import encode_command, request_hash_of
 from schemas.ledger import CommandOutcome
 from schemas.rejections import Rejection
 from schemas.topics import RECORD_MAX_BYTES, CommandTopic
@@ -90,30 +90,29 @@ class Submission:
 
     async def _submit(self, ask: Ask, preference: Preference) -> Submitted:
         deadline = monotonic() + preference.wait_seconds
-        topic, partition, offset = await self._deliver(ask)
-        command_id = self._outcomes.progress.command_id(topic, partition, offset)
+        value = _record_of(ask)
+        progress = self._outcomes.progress
+        topic = TOPIC_OF[ask.kind]
+        # Before it is sent: afterwards the worker may have passed it already.
+        taken = progress.passed_until(topic, self._sender.partition_of(ask.user_id))
+        partition, offset = await self._deliver(topic, ask.user_id, value)
+        command_id = progress.command_id(topic, partition, offset)
+        if offset < taken:
+            raise _place_taken(command_id)
         if preference.respond_async:
             return Submitted(command_id, None)
         left = max(0.0, deadline - monotonic())
         try:
-            return Submitted(command_id, await self._outcomes.wait(topic, partition, offset, left))
+            decided = await self._outcomes.wait(topic, partition, offset, left)
         except TimeoutError:
             log.info("nobody has decided the command yet", extra={"command_id": command_id})
             return Submitted(command_id, None)
+        if not _is_of(decided, ask, value):
+            raise _place_taken(command_id)
+        return Submitted(command_id, decided)
 
-    async def _deliver(self, ask: Ask) -> tuple[CommandTopic, int, int]:
-        value = encode_command(
-            ask.kind,
-            user_id=ask.user_id,
-            idempotency_key=ask.idempotency_key,
-            data=ask.data,
-            issuer=ask.issuer[:ISSUER_MAX_CHARACTERS],
-            issued_at=datetime.now(UTC),
-            id=str(uuid4()),
-        )
-        if len(value) > RECORD_MAX_BYTES:
-            raise Problem(Rejection.TOO_LARGE)
-        topic = TOPIC_OF[ask.kind]
+    async def _deliver(self, topic: CommandTopic, user_id: str, value: bytes) -> tuple[int, int]:
+        """Partition and offset, as the broker tells them."""
         loop = asyncio.get_running_loop()
         delivered: asyncio.Future[Delivery] = loop.create_future()
 
@@ -126,7 +125,7 @@ class Submission:
 
         self._undelivered.add(delivered)
         try:
-            self._sender.send(topic, ask.user_id, value, report)
+            self._sender.send(topic, user_id, value, report)
             async with asyncio.timeout(DELIVERY_SECONDS):
                 delivery = await delivered
         except TimeoutError:
@@ -137,7 +136,46 @@ class Submission:
         if delivery.error is not None:
             log.warning("the broker has not taken a command", extra={"reason": delivery.error})
             raise Problem(Fault.OUTCOME_UNKNOWN if delivery.unknown else Fault.BROKER_UNAVAILABLE)
-        return topic, delivery.partition, delivery.offset
+        return delivery.partition, delivery.offset
+
+
+def _record_of(ask: Ask) -> bytes:
+    value = encode_command(
+        ask.kind,
+        user_id=ask.user_id,
+        idempotency_key=ask.idempotency_key,
+        data=ask.data,
+        issuer=ask.issuer[:ISSUER_MAX_CHARACTERS],
+        issued_at=datetime.now(UTC),
+        id=str(uuid4()),
+    )
+    if len(value) > RECORD_MAX_BYTES:
+        raise Problem(Rejection.TOO_LARGE)
+    return value
+
+
+def _is_of(decided: Decided, ask: Ask, value: bytes) -> bool:
+    """Whether it was this very record that was decided, and not another one at its place."""
+    if decided.outcome == DEAD_LETTER:
+        return decided.request == value
+    return (decided.user_id, decided.idempotency_key, decided.request) == (
+        ask.user_id,
+        ask.idempotency_key,
+        request_hash_of(ask.kind, ask.data),
+    )
+
+
+def _place_taken(command_id: str) -> Problem:
+    """The topic was made anew or has lost its tail, so that its offsets come again.
+
+    Whatever stands in the database at that place is another record's outcome, perhaps another
+    user's. The partition is halted, or will be; an operator decides what becomes of the record.
+    """
+    log.error(
+        "the log has taken a command at a place that was decided before: its offsets come again",
+        extra={"command_id": command_id},
+    )
+    return Problem(Fault.OUTCOME_UNKNOWN)
 
 
 class _Refusal(msgspec.Struct, frozen=True):

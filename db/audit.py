@@ -16,12 +16,16 @@ import psycopg
 from db import audit_chain, statehash
 from db.audit_books import BOOKS, Check
 from db.audit_chain import Closing, Followed
+from db.audit_guards import GUARDS
 from db.audit_log import LOG
+from db.audit_told import TOLD
 from db.copy import COMMAND_COLUMNS, ENTRY_COLUMNS, read_rows
 from db.engine import Connection, connect, require_schema
-from schemas.ids import LEG_MAX, Place, number_of, text_of
+from db.rules import decode_rules
+from schemas.ids import LEG_MAX, Place, number_of, place_of, text_of
+from schemas.records import Rules
 
-CHECKS: Final = (*LOG, *BOOKS)
+CHECKS: Final = (*GUARDS, *LOG, *BOOKS, *TOLD)
 #: What a check tells in full; the rest is counted.
 FIRST_MAX: Final = 20
 #: Commands read in one go, so that many small slices cost few queries.
@@ -55,6 +59,13 @@ class StoredSlice(NamedTuple):
     chain: bytes
 
 
+class StoredBatch(NamedTuple):
+    """The versions by which a batch was decided."""
+
+    rules_version: int
+    logic_version: int
+
+
 class Digested(NamedTuple):
     """A slice and what its stored rows come to; ``strays`` are rows of no slice just before it."""
 
@@ -85,6 +96,15 @@ class Standing(NamedTuple):
     topic_id: str | None
     generation: int
     next_offset: int
+
+
+class StoredRules(NamedTuple):
+    """A version of the rules, and the command that made it: its type and its request's hash."""
+
+    version: int
+    rules: Rules
+    made_by: str | None
+    request_hash: bytes | None
 
 
 class KeyPlace(NamedTuple):
@@ -274,6 +294,13 @@ class Snapshot:
         ).fetchone()
         return None if row is None else StoredSlice(*row)
 
+    def batch_of(self, batch_id: int) -> StoredBatch | None:
+        """One batch."""
+        row = self._connection.execute(
+            "SELECT rules_version, logic_version FROM batches WHERE id = %s", (batch_id,)
+        ).fetchone()
+        return None if row is None else StoredBatch(*row)
+
     def slices_below(self, standing: Standing, offset: int) -> int:
         """How many slices of a partition end before an offset of its present generation."""
         return int(
@@ -288,25 +315,21 @@ class Snapshot:
             )
         )
 
-    def decided_in(self, part: StoredSlice) -> int:
-        """Outcomes and dead letters of a slice."""
-        return int(
-            self._value(
-                """
-                SELECT (SELECT count(*) FROM commands WHERE id BETWEEN %s AND %s)
-                     + (SELECT count(*) FROM dead_letters
-                         WHERE topic = %s AND partition = %s AND generation = %s
-                           AND "offset" BETWEEN %s AND %s)
-                """,
-                text_of(number_of(_start_of(part))),
-                text_of(number_of(_end_of(part), LEG_MAX)),
-                part.topic,
-                part.partition,
-                part.generation,
-                part.first_offset,
-                part.last_offset,
-            )
+    def decided_in(self, part: StoredSlice) -> set[int]:
+        """Offsets of a slice that have an outcome or a dead letter."""
+        rows = self._connection.execute(
+            "SELECT id::text FROM commands WHERE id BETWEEN %s AND %s",
+            (text_of(number_of(_start_of(part))), text_of(number_of(_end_of(part), LEG_MAX))),
         )
+        return {place_of(row[0])[0].offset for row in rows} | self.letters_in(part).keys()
+
+    def letters_in(self, part: StoredSlice) -> dict[int, tuple[bytes | None, bytes | None]]:
+        """Key and value of a slice's dead letters, by offset."""
+        rows = self._connection.execute(
+            'SELECT "offset", key, value FROM dead_letters WHERE id BETWEEN %s AND %s',
+            (text_of(number_of(_start_of(part))), text_of(number_of(_end_of(part)))),
+        )
+        return {row[0]: (row[1], row[2]) for row in rows}
 
     def addresses(self) -> Iterator[tuple[KeyPlace, str]]:
         """Every deposit address, and where it is derived."""
@@ -317,6 +340,15 @@ class Snapshot:
             )
             for row in cursor:
                 yield KeyPlace(*row[:3]), row[3]
+
+    def rules(self) -> list[StoredRules]:
+        """Every version of the rules, in order."""
+        rows = self._connection.execute(
+            "SELECT r.version, r.data::text, c.type, c.request_hash"
+            "  FROM rules r LEFT JOIN commands c ON c.id = r.command_id AND c.outcome = 'accepted'"
+            " ORDER BY r.version"
+        )
+        return [StoredRules(row[0], decode_rules(row[1]), *row[2:]) for row in rows]
 
     # ------------------------------------------------------------------ the chain
 

@@ -208,7 +208,8 @@ SELECT coalesce(e.id::text, b.reference_id) AS subject,
 
 _NETWORK_FEES: Final = """
 WITH booked AS (
-    SELECT reference_id, sum(debit) - sum(credit) AS paid
+    SELECT reference_id, sum(debit) - sum(credit) AS paid,
+           count(*) FILTER (WHERE debit > 0) AS postings
       FROM entries WHERE account = 'network_fees' GROUP BY reference_id
 )
 SELECT coalesce(f.txid, b.reference_id) AS subject,
@@ -217,6 +218,8 @@ SELECT coalesce(f.txid, b.reference_id) AS subject,
             THEN format('the fee of %s koinu is %s, but entries paid %s', f.amount,
                         CASE WHEN f.posted THEN 'posted' ELSE 'taken back' END,
                         coalesce(b.paid, 0))
+            WHEN f.postings <> b.postings
+            THEN format('%s postings are counted, %s are there', f.postings, b.postings)
        END AS detail
   FROM network_fees f FULL JOIN booked b ON b.reference_id = f.txid
 """
@@ -243,10 +246,11 @@ SELECT a.address, CASE WHEN w.user_id IS NULL THEN 'its user has no wallet' END
 
 _COUNTERS: Final = """
 WITH own AS (
-    SELECT user_id, count(*) AS told, count(*) FILTER (WHERE outcome = 'accepted') AS accepted
+    SELECT user_id, count(*) AS told, count(*) FILTER (WHERE outcome = 'accepted') AS accepted,
+           min(decided_at) FILTER (WHERE outcome = 'accepted') AS opened, max(decided_at) AS latest
       FROM commands GROUP BY user_id
 ), sales AS (
-    SELECT user_id, count(*) AS told
+    SELECT user_id, count(*) AS told, min(created_at) AS opened, max(created_at) AS latest
       FROM entries WHERE entry_type = 'SALE_CREDIT' AND credit > 0 GROUP BY user_id
 )
 SELECT w.user_id::text AS subject,
@@ -256,8 +260,12 @@ SELECT w.user_id::text AS subject,
             WHEN w.version <> coalesce(own.accepted, 0) + coalesce(sales.told, 0)
             THEN format('it is at version %s; %s acceptances and %s sales make another number',
                         w.version, coalesce(own.accepted, 0), coalesce(sales.told, 0))
-            WHEN (w.version > 0) <> (w.opened_at > to_timestamp(0))
-            THEN 'the time of its opening contradicts its version'
+            WHEN w.opened_at <> coalesce(least(own.opened, sales.opened), to_timestamp(0))
+            THEN format('it was opened at %s, but its first acceptance or sale was at %s',
+                        w.opened_at, least(own.opened, sales.opened))
+            WHEN w.time <> coalesce(greatest(own.latest, sales.latest), to_timestamp(0))
+            THEN format('its time is %s, but its last outcome or sale was at %s',
+                        w.time, greatest(own.latest, sales.latest))
        END AS detail
   FROM wallets w
   LEFT JOIN own ON own.user_id = w.user_id
@@ -344,7 +352,7 @@ BOOKS: Final = (
     ),
     Check(
         "counters",
-        "each wallet's version and sequence count its commands and sales",
+        "each wallet's version, sequence and times come from its commands and sales",
         ("wallets", "commands", "entries"),
         _COUNTERS,
     ),

@@ -33,10 +33,12 @@ SELECT format('topic %s, partition %s, batch %s', topic, partition, s.batch_id) 
             WHEN s.is_last AND (p.topic IS NULL OR s.generation > p.generation)
             THEN 'no such partition was ever taken over'
             -- A partition that was adopted has no last offset until its next batch.
-            WHEN s.is_last AND s.generation = p.generation AND p.last_offset IS NOT NULL
-             AND (p.next_offset, p.last_offset) <> (s.last_offset + 1, s.last_offset)
-            THEN format('the last slice ends at offset %s, but the partition goes on at %s',
-                        s.last_offset, p.next_offset)
+            WHEN s.is_last AND p.last_offset IS NOT NULL
+             AND (p.generation, p.next_offset, p.last_offset)
+                 <> (s.generation, s.last_offset + 1, s.last_offset)
+            THEN format('the last slice ends at offset %s of generation %s, but the partition '
+                        'goes on at %s of %s', s.last_offset, s.generation, p.next_offset,
+                        p.generation)
             WHEN s.is_last AND p.chain <> s.chain
             THEN 'the chain of the last slice is not the partition''s'
        END AS detail

@@ -51,6 +51,9 @@ class Frames(NamedTuple):
 #: Whose batches a rebuild writes: they were decided by others, at other times.
 REBUILDER = "wallet rebuild"
 
+#: Rows of the outbox that are dropped of a partition at once.
+PRUNED_MAX = 1_000
+
 #: A notification holds 8,000 bytes; a partition takes at most 30.
 _PASSED_MAX = 250
 
@@ -237,17 +240,37 @@ def set_apart_since(cursor: Cursor, seconds: float) -> int:
 def prune_outbox(
     cursor: Cursor, ends: Collection[tuple[int, int, int]], keep_seconds: float
 ) -> int:
-    """Drop rows published long ago; ``ends`` has (topic, partition, committed offset)."""
+    """Drop rows published long ago; after ``PRUNED_MAX`` of a partition there may be more.
+
+    ``ends`` has (topic, partition, committed offset). A day of small batches is millions of rows,
+    and whoever prunes applies nothing meanwhile: so it looks at a partition's oldest rows alone,
+    which are those with the lowest offsets, and not at these while the first is too young.
+    """
     if not ends:
         return 0
     topics, numbers, offsets = zip(*ends, strict=True)
     cursor.execute(
         """
-        DELETE FROM outbox o
-         USING unnest(%s::smallint[], %s::int[], %s::bigint[]) AS v(topic, partition, committed)
-         WHERE o.topic = v.topic AND o.partition = v.partition AND o.last_offset < v.committed
-           AND o.created_at < now() - make_interval(secs => %s)
+        WITH due AS MATERIALIZED (
+            SELECT v.*, now() - make_interval(secs => %s) AS since
+              FROM unnest(%s::smallint[], %s::int[], %s::bigint[])
+                AS v(topic, partition, committed)
+             CROSS JOIN LATERAL (
+                SELECT created_at FROM outbox o
+                 WHERE o.topic = v.topic AND o.partition = v.partition
+                 ORDER BY o.first_offset LIMIT 1) AS first
+             WHERE first.created_at < now() - make_interval(secs => %s)
+        ), old AS MATERIALIZED (
+            SELECT oldest.* FROM due CROSS JOIN LATERAL (
+                SELECT topic, partition, first_offset, last_offset, created_at FROM outbox o
+                 WHERE o.topic = due.topic AND o.partition = due.partition
+                 ORDER BY o.first_offset LIMIT %s) AS oldest
+             WHERE oldest.last_offset < due.committed AND oldest.created_at < due.since
+        )
+        DELETE FROM outbox o USING old
+         WHERE o.topic = old.topic AND o.partition = old.partition
+           AND o.first_offset = old.first_offset
         """,
-        (array(topics), array(numbers), array(offsets), keep_seconds),
+        (keep_seconds, array(topics), array(numbers), array(offsets), keep_seconds, PRUNED_MAX),
     )
     return cursor.rowcount

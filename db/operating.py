@@ -37,6 +37,7 @@ class Outcome(NamedTuple):
     """What became of a record: ``outcome`` is a ``CommandOutcome``'s value or ``dead_letter``.
 
     ``document`` is JSON, for a replay the first command's; a dead letter's is its detail.
+    ``request`` is what was asked: the request's hash, or a dead letter's value.
     """
 
     command_id: str
@@ -44,15 +45,20 @@ class Outcome(NamedTuple):
     code: str | None
     document: str
     first_outcome: str | None
+    user_id: str | None
+    idempotency_key: str | None
+    request: bytes
 
 
 _OUTCOME: Final = """
 SELECT c.id::text, c.outcome::text, coalesce(f.code, c.code),
-       coalesce(f.document, c.document)::text, f.outcome::text
+       coalesce(f.document, c.document)::text, f.outcome::text, c.user_id::text,
+       c.idempotency_key, c.request_hash
   FROM commands c LEFT JOIN commands f ON f.id = c.first_id AND c.outcome = 'replayed'
  WHERE c.id = %(id)s
  UNION ALL
-SELECT id::text, 'dead_letter', code, detail, NULL FROM dead_letters WHERE id = %(id)s
+SELECT id::text, 'dead_letter', code, detail, NULL, NULL, NULL, coalesce(value, '')
+  FROM dead_letters WHERE id = %(id)s
 """
 
 
@@ -61,6 +67,7 @@ def await_outcome(
 ) -> Outcome | None:
     """The outcome of the record at a place, None if there is none in time.
 
+    Where a log's offsets come again, it may be another record's.
     Call ``listen`` before the record is sent, so that no notification is missed.
     """
     deadline = time.monotonic() + seconds
@@ -129,11 +136,14 @@ _LETTER_FILTER: Final = """
 """
 
 
-def letters(connection: Connection, wanted: LetterFilter, limit: int) -> list[Letter]:
-    """Dead letters, the newest first."""
+def letters(
+    connection: Connection, wanted: LetterFilter, limit: int, *, oldest_first: bool = False
+) -> list[Letter]:
+    """So many dead letters, the newest or the oldest first."""
+    order = "ASC" if oldest_first else "DESC"
     rows = connection.execute(
         f"SELECT {_LETTER_COLUMNS} FROM dead_letters {_LETTER_FILTER}"
-        " ORDER BY record_time DESC, id DESC LIMIT %(limit)s",
+        f" ORDER BY record_time {order}, id {order} LIMIT %(limit)s",
         {**wanted._asdict(), "limit": limit},
     )
     return [Letter(*row) for row in rows]

@@ -17,7 +17,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final
 
-from db.batches import prune_outbox, set_apart_since
+from db.batches import PRUNED_MAX, prune_outbox, set_apart_since
 from db.engine import Connection, connect, look_up_by_index, require_schema
 from db.failures import LOCKED, REFUSED, RIVALRY
 from db.partitions import Fenced
@@ -52,6 +52,8 @@ _UNPROCESSABLE_SECONDS: Final = 3600.0
 _REPUBLISH_MAX: Final = 24
 #: Seconds between two prunings of the outbox.
 _PRUNE_SECONDS: Final = 60.0
+#: The same where one has left something.
+_PRUNE_AGAIN_SECONDS: Final = 1.0
 #: How long to wait for records while a publication is under way and the next one waits for it.
 _GLANCE_SECONDS: Final = 0.002
 
@@ -206,7 +208,9 @@ class Worker:
         published = self._publisher.published
         ends = [(*place, end) for place, end in published.items() if place in self._claims]
         with self._connection.cursor() as cursor:
-            prune_outbox(cursor, ends, self._settings.outbox_keep_seconds)
+            dropped = prune_outbox(cursor, ends, self._settings.outbox_keep_seconds)
+        if dropped >= PRUNED_MAX:
+            self._pruned = now - _PRUNE_SECONDS + _PRUNE_AGAIN_SECONDS
 
     def _refuse_holes(self, records: Sequence[Record]) -> None:
         """Raise ``RecordMissed`` if a record was passed over; gaps without one are noted."""

@@ -175,7 +175,10 @@ def replay_letters(
     with database(writer(settings)) as connection:
         if everything:
             wanted = _filter(code, topic, since, user, None if again else False)
-            letters = operating.letters(connection, wanted, _REPLAY_MAX)[::-1]
+            letters = operating.letters(connection, wanted, _REPLAY_MAX, oldest_first=True)
+            left = operating.letter_count(connection, wanted) - len(letters)
+            if left > 0:
+                click.echo(f"Left for the next time: {left:,} newer ones.", err=True)
         else:
             letters = [_letter(connection, letter_id) for letter_id in letter_ids]
         if dry_run:

@@ -88,6 +88,28 @@ def _status_follows(table: str) -> str:
     )
 
 
+def _body(function: str) -> str:
+    """What stands between the dollars, as the server keeps it."""
+    return function.split("$$")[1].strip("\n")
+
+
+#: What each function does, by its name.
+BODIES: Final = {
+    "entries_balanced": _body(_BALANCED_FUNCTION),
+    "refuse_change": _body(_APPEND_ONLY_FUNCTION),
+    "refuse_status": _body(_STATUS_FUNCTION),
+}
+
+
+def names(append_only_tables: Iterable[Table]) -> list[tuple[str, str]]:
+    """Table and name of every trigger."""
+    return [
+        ("entries", "entries_balanced"),
+        *((table.name, f"{table.name}_append_only") for table in append_only_tables),
+        *((table, f"{table}_status_follows") for table in _FOLLOWS),
+    ]
+
+
 def attach(metadata: MetaData, entries: Table, append_only_tables: Iterable[Table]) -> None:
     """Let ``metadata.create_all`` make the functions and triggers too."""
     for function in (_BALANCED_FUNCTION, _APPEND_ONLY_FUNCTION, _STATUS_FUNCTION):

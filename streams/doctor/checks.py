@@ -11,7 +11,7 @@ from db.audit import CHECKS, Snapshot, snapshot
 from db.audit_books import Check
 from processors.seed import keyring_of
 from schemas.settings import Settings, SettingsError
-from streams.doctor import chain, log, onchain
+from streams.doctor import chain, log, onchain, rules
 from streams.doctor.log import Log
 from streams.doctor.report import Examined, Finding, LeftOut, Progress, Report, Tally
 from streams.kafka.config import KafkaUnavailable
@@ -80,6 +80,9 @@ def _examined(
     runner = _Runner(books, options, progress)
     for check in CHECKS:
         yield runner.query(check)
+    yield runner.run(
+        "rules as told", rules.RULES_SAYS, ("rules", "commands"), lambda: rules.check_rules(books)
+    )
     yield from _onchain(settings, books, runner)
     yield runner.run(
         "chain",
@@ -112,7 +115,7 @@ def _examined(
     yield runner.run(
         "manifests",
         log.MANIFESTS_SAYS,
-        tables,
+        (*tables, "batches", "rules"),
         lambda: broker.check_manifests(books, progress),
         left_out=left_out,
     )

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from db.audit import FIRST_MAX, Snapshot, Standing, StoredSlice
+from db.rules import decode_rules
 from schemas.publications import Manifest
 from schemas.settings import Settings
 from schemas.topics import BATCHES, CommandTopic, topic_name
@@ -26,7 +27,7 @@ from streams.kafka.view import LogView
 PUBLISHED_SAYS: Final = "what is applied is published, or in the outbox and young"
 TOPICS_SAYS: Final = "the topics are those that were applied, and hold what is to come"
 MANIFESTS_SAYS: Final = "the manifests on the log tell of the same slices"
-RECORDS_SAYS: Final = "every record of a slice has one outcome"
+RECORDS_SAYS: Final = "every record has one outcome, and none was passed over"
 _TELL_EVERY: Final = 200
 
 _manifest: Final = msgspec.json.Decoder(Manifest)
@@ -168,36 +169,80 @@ class Log:
     def check_records(self, snapshot: Snapshot, progress: Progress) -> Tally:
         """Every record that the topics hold of the slices, counted against outcomes."""
         tally = Tally("records", FIRST_MAX)
-        generations = {(s.topic, s.partition): s.generation for s in snapshot.standings()}
+        standings = {(s.topic, s.partition): s for s in snapshot.standings()}
+        following: dict[tuple[int, int], int] = {}
         total = snapshot.slice_count()
         replay = LogReplay(self._settings)
         try:
             for part in snapshot.slices():
-                if generations.get((part.topic, part.partition)) != part.generation:
+                place = (part.topic, part.partition)
+                if place not in standings or standings[place].generation != part.generation:
                     # Its records went with the topic that an operator gave up.
                     continue
                 tally.subjects += 1
-                self._check_slice(part, snapshot, replay, tally)
+                # A later generation begins where an operator said.
+                since = following.get(place, 0 if part.generation == 1 else part.first_offset)
+                self._check_slice(part, since, snapshot, replay, tally)
+                following[place] = part.last_offset + 1
                 if tally.subjects % _TELL_EVERY == 0:
                     progress("records", tally.subjects, total)
         finally:
             replay.close()
+        for place, standing in standings.items():
+            self._check_end(standing, following.get(place), tally)
         return tally
 
     def _check_slice(
-        self, part: StoredSlice, snapshot: Snapshot, replay: LogReplay, tally: Tally
+        self, part: StoredSlice, since: int, snapshot: Snapshot, replay: LogReplay, tally: Tally
     ) -> None:
         name = self._names[CommandTopic(part.topic)]
         try:
-            records = replay.take(name, part.partition, part.first_offset, part.last_offset)
+            records = replay.take(
+                name, part.partition, part.first_offset, part.last_offset, since=since
+            )
         except RecordsMissing as missing:
             tally.find(name_of(part), str(missing))
             return
+        if replay.passed_over:
+            tally.find(f"before {name_of(part)}", _passed_over(replay.passed_over))
+        found = {message.offset() or 0: message for message in records}
         decided = snapshot.decided_in(part)
-        if decided != len(records):
+        if decided != found.keys():
+            first = min(decided ^ found.keys())
             tally.find(
-                name_of(part), f"{len(records)} records, but {decided} outcomes and dead letters"
+                name_of(part),
+                f"{len(found)} records, but {len(decided)} outcomes and dead letters; they differ "
+                f"from offset {first} on",
             )
+        for offset, letter in snapshot.letters_in(part).items():
+            if offset in found and letter != (found[offset].key(), found[offset].value()):
+                tally.find(
+                    name_of(part), f"the dead letter of offset {offset} is not as its record is"
+                )
+
+    def _check_end(self, standing: Standing, following: int | None, tally: Tally) -> None:
+        """What lies between a partition's last slice and where it goes on."""
+        if following is None:
+            if standing.generation > 1:
+                return
+            following = 0
+        name = self._names[CommandTopic(standing.topic)]
+        start = self._admin.starts(name, [standing.partition])[standing.partition]
+        first = max(following, start)
+        if first >= standing.next_offset:
+            return
+        view = LogView(self._settings)
+        try:
+            records = view.records(name, standing.partition, first, standing.next_offset - 1)
+            passed_over = [message.offset() or 0 for message in records]
+        finally:
+            view.close()
+        if passed_over:
+            tally.find(f"{_name(standing)}, at its end", _passed_over(passed_over))
+
+
+def _passed_over(offsets: list[int]) -> str:
+    return f"{len(offsets)} records, the first at offset {offsets[0]}, were never decided"
 
 
 def _compare(manifest: Manifest, snapshot: Snapshot, tally: Tally) -> None:
@@ -218,6 +263,16 @@ def _compare(manifest: Manifest, snapshot: Snapshot, tally: Tally) -> None:
     stored = (*part[3:8], part.digest.hex(), part.chain.hex())
     if told != stored:
         tally.find(subject, f"the manifest says {told}, the database {stored}")
+    by = (manifest.rules_version, manifest.logic_version)
+    batch = snapshot.batch_of(manifest.batch_id)
+    if batch is not None and by != batch:
+        tally.find(
+            subject, f"it was decided by versions {by} of rules and logic, not {tuple(batch)}"
+        )
+    if manifest.rules is not msgspec.UNSET:
+        known = {one.version: one.rules for one in snapshot.rules()}
+        if known.get(manifest.rules_version) != decode_rules(bytes(manifest.rules)):
+            tally.find(subject, f"the rules of version {manifest.rules_version} were others")
 
 
 def _name(standing: Standing) -> str:

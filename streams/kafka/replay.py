@@ -60,13 +60,20 @@ class LogReplay:
             )
         )
         self._lanes: dict[tuple[str, int], _Lane] = {}
+        #: Offsets of the records that the last ``take`` met before what it was asked for.
+        self.passed_over: list[int] = []
 
-    def take(self, topic: str, partition: int, first: int, last: int) -> list[Message]:
+    def take(
+        self, topic: str, partition: int, first: int, last: int, *, since: int | None = None
+    ) -> list[Message]:
         """Committed records from ``first`` to ``last``, both of which must be there.
 
+        Where nothing of the partition was read yet, it is read from ``since`` on, if it is kept:
+        ``passed_over`` tells what lay before.
         Raises ``RecordsMissing`` if they are not, ``KafkaUnavailable`` if the broker is silent.
         """
-        lane = self._lane(topic, partition, first)
+        self.passed_over = []
+        lane = self._lane(topic, partition, first, since)
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not lane.read or (lane.read[-1].offset() or 0) < last:
             self._resume(lane)
@@ -79,6 +86,8 @@ class LogReplay:
             message = lane.read.popleft()
             if (message.offset() or 0) >= first:
                 taken.append(message)
+            else:
+                self.passed_over.append(message.offset() or 0)
         if not taken or (taken[0].offset(), taken[-1].offset()) != (first, last):
             raise RecordsMissing(
                 f"{topic}/{partition} has no record at offset {first} or at {last}, "
@@ -106,7 +115,7 @@ class LogReplay:
         """Let go of the broker."""
         self._consumer.close()
 
-    def _lane(self, topic: str, partition: int, first: int) -> _Lane:
+    def _lane(self, topic: str, partition: int, first: int, since: int | None = None) -> _Lane:
         lane = self._lanes.get((topic, partition))
         if lane is not None and first >= _begin_of(lane):
             return lane
@@ -114,9 +123,10 @@ class LogReplay:
             # Back to an offset that was used again, after an operator adopted the partition.
             self._consumer.incremental_unassign([lane.position()])
             del self._lanes[topic, partition]
+            since = None
         lane = _Lane(topic, partition)
-        lane.next_offset = first
-        self._require_kept(lane, first, first)
+        low = self._require_kept(lane, first, first)
+        lane.next_offset = first if since is None else min(max(since, low), first)
         self._begin(lane)
         self._lanes[topic, partition] = lane
         return lane
@@ -168,13 +178,15 @@ class LogReplay:
                 other.paused = True
         return count
 
-    def _require_kept(self, lane: _Lane, first: int, last: int) -> None:
+    def _require_kept(self, lane: _Lane, first: int, last: int) -> int:
+        """The first offset that is kept; raises ``RecordsMissing`` where that is too late."""
         low, high = self._watermarks(lane.topic, lane.partition)
         if low > first or high <= last:
             raise RecordsMissing(
                 f"{lane.topic}/{lane.partition} holds offsets {low} to {high - 1}, "
                 f"not {first} to {last} any more."
             )
+        return low
 
     def _watermarks(self, topic: str, partition: int) -> tuple[int, int]:
         try:

@@ -91,7 +91,7 @@ class Desk:
     def put(
         self, code: CommandTopic, key: bytes, value: bytes, wait_seconds: float, again: str
     ) -> Sent:
-        """Put any record on a command topic, in the partition of its key."""
+        """Put a record on a command topic, in the partition of its key; what ``send`` raises."""
         deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._producer.send(topic_name(self._settings, code), key, value, deliveries.put)
         try:
@@ -104,4 +104,21 @@ class Desk:
         outcome = await_outcome(
             self._connection, code, delivery.partition, delivery.offset, wait_seconds
         )
+        if outcome is not None and not _is_of(outcome, code, key, value):
+            raise NotDelivered(
+                f"Its place was decided before (as {outcome.command_id}): the topic was made anew "
+                f"or has lost its tail. What becomes of the command is unknown. {again}"
+            )
         return Sent(code, delivery.partition, delivery.offset, outcome)
+
+
+def _is_of(outcome: Outcome, code: CommandTopic, key: bytes, value: bytes) -> bool:
+    """Whether it was this very record that was decided, and not another one at its place."""
+    if outcome.outcome == "dead_letter":
+        return outcome.request == value
+    command = read_command(code, key, value)
+    return (outcome.user_id, outcome.idempotency_key, outcome.request) == (
+        command.user_id,
+        command.idempotency_key,
+        command.request_hash,
+    )

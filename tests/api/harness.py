@@ -142,6 +142,10 @@ class LocalLog:
         if self.early:
             on_delivery(Delivery(record.partition, record.offset, None, False))
 
+    def lose(self) -> None:
+        """As a broker that lost its tail, or a topic made anew: the first offsets come again."""
+        self._ends.clear()
+
     async def release(self) -> None:
         """Let the worker do what it was kept from, as one batch."""
         self.held = False

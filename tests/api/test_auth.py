@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -62,7 +63,7 @@ def signed(key: Any, algorithm: str, key_id: str | None = None, **changes: Any) 
     return jwt.encode(claims(**changes), key, algorithm=algorithm, headers=headers)
 
 
-def unsigned(header: dict[str, str], signature: str = "") -> str:
+def unsigned(header: dict[str, object], signature: str = "") -> str:
     """A token put together by hand."""
 
     def part(value: object) -> str:
@@ -111,6 +112,8 @@ BAD: Final[dict[str, Callable[[], str]]] = {
     "no algorithm": lambda: unsigned({"alg": "none"}),
     "no algorithm, with a capital": lambda: unsigned({"alg": "None"}),
     "no header algorithm": lambda: unsigned({"typ": "JWT"}),
+    "an algorithm that is a list": lambda: unsigned({"alg": ["HS256"]}),
+    "an algorithm that is an object": lambda: unsigned({"alg": {}}),
     "another audience": lambda: signed(SECRET, "HS256", aud="shop"),
     "no audience": lambda: signed(SECRET, "HS256", aud=None),
     "another issuer": lambda: signed(SECRET, "HS256", iss="shop"),
@@ -276,6 +279,35 @@ async def test_old_keys_stand_while_the_issuer_is_away(monkeypatch: pytest.Monke
     away[0] = True
     now[0] += auth.KEYS_AGE_SECONDS + 1
     assert await keys.find("r1", "RS256") is not None
+
+
+async def test_while_old_keys_are_being_fetched_again_only_one_caller_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    answer, asked = asyncio.Event(), asyncio.Event()
+    answer.set()
+
+    async def fetch_slowly(source: str) -> bytes:
+        asked.set()
+        await answer.wait()
+        return KEYS
+
+    keys = KeySet("keys.json", fetch_slowly)
+    assert await keys.find("r1", "RS256") is not None
+    answer.clear()
+    asked.clear()
+    now[0] += auth.KEYS_AGE_SECONDS + 1
+    first = asyncio.create_task(keys.find("r1", "RS256"))
+    await asked.wait()
+    second = asyncio.create_task(keys.find("r1", "RS256"))
+    await asyncio.sleep(0)  # One turn of the loop is all that it takes.
+    waits = not second.done(), not first.done()
+    answer.set()
+    assert await first is not None
+    assert await second is not None
+    assert waits == (False, True)
 
 
 async def test_without_any_key_the_caller_is_told_to_come_again() -> None:

@@ -205,6 +205,49 @@ async def test_the_worker_may_be_quicker_than_the_delivery_report(
     assert answer.status == 200
 
 
+@pytest.mark.parametrize("prefer", ["wait=5", "respond-async"])
+async def test_where_offsets_come_again_nobody_is_told_the_outcome_of_another(
+    market: Marketplace, alice: str, bob: str, prefer: str
+) -> None:
+    while market.log.partition_of(bob) != market.log.partition_of(alice):
+        bob = str(uuid.uuid4())
+    await market.deposit(alice, "100")
+    body = {"user_id": alice, **LOCK}
+    assert (await market.post("/internal/lock", market.service(), body)).status == 200
+    market.log.lose()
+    market.log.held = True
+    headers = {**market.service(), "Prefer": prefer}
+    answer = await market.post("/internal/lock", headers, {**body, "user_id": bob})
+    told = await answer.text()
+    assert (answer.status, (await answer.json())["code"]) == (503, "outcome_unknown")
+    assert alice not in told
+    assert "location" not in answer.headers
+
+
+async def test_an_outcome_at_a_place_of_which_nothing_was_known_is_held_against_the_request(
+    market: Marketplace, alice: str
+) -> None:
+    await market.deposit(alice, "100")
+    body = {"user_id": alice, **LOCK}
+    assert (await market.post("/internal/lock", market.service(), body, key="k")).status == 200
+    market.log.lose()
+    market.log.held = True
+    outcomes = services_of(market).outcomes
+    # As in an API that has just been started, and hears from the database while it waits.
+    known = await outcomes._pool.fetch(
+        "SELECT topic, partition, generation, next_offset FROM partitions"
+    )
+    outcomes.progress.reset([])
+    asked = asyncio.create_task(
+        market.post("/internal/lock", market.service(), {**body, "amount": "2"}, key="k")
+    )
+    await eventually(lambda: outcomes.count == 1)
+    outcomes.progress.reset(known)
+    outcomes._release((0, market.log.partition_of(alice)))
+    answer = await asked
+    assert (answer.status, (await answer.json())["code"]) == (503, "outcome_unknown")
+
+
 async def test_one_query_fetches_the_outcomes_of_all_who_wait(
     market: Marketplace, alice: str
 ) -> None:

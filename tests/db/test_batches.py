@@ -219,3 +219,37 @@ def test_a_digest_depends_on_every_byte_and_the_chain_on_every_digest() -> None:
     assert batches.chained(first, other) != batches.chained(
         batches.chained(batches.CHAIN_START, other), one
     )
+
+
+def test_what_is_too_much_to_drop_at_once_is_left_for_the_next_time(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "PRUNED_MAX", 2)
+    for number, (first, last) in enumerate(_SLICES, 1):
+        seal(connection, number, sealed(1, first, last))
+    ends = [(0, 1, _SLICES[-1][1] + 1)]
+    with connection.cursor(binary=True) as cursor:
+        dropped = [batches.prune_outbox(cursor, ends, 0.0) for _ in range(len(_SLICES) // 2 + 1)]
+        assert batches.unpublished(cursor, 0, 1, 0, 99) == []
+    assert (dropped[0], sum(dropped)) == (2, len(_SLICES))
+
+
+def test_an_outbox_of_which_nothing_is_old_is_not_read_for_what_could_be_dropped(
+    database: Database, connection: Connection
+) -> None:
+    with psycopg.connect(database.superuser_url, autocommit=True) as superuser:
+        superuser.execute(
+            "INSERT INTO outbox (batch_id, topic, partition, first_offset, last_offset, frames)"
+            " SELECT n, 0, n % 4, n, n, 'frames' FROM generate_series(1, 20000) n"
+        )
+        superuser.execute("ANALYZE outbox")
+    with connection.transaction(), connection.cursor() as cursor:
+        ends = [(0, partition, 30_000) for partition in range(4)]
+        assert batches.prune_outbox(cursor, ends, 3600.0) == 0
+        cursor.execute(
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables"
+            " WHERE relname = 'outbox'"
+        )
+        (read,) = cursor.fetchone() or (None,)
+    assert read is not None
+    assert read <= 8

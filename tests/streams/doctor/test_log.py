@@ -127,6 +127,53 @@ def test_a_record_without_an_outcome_is_found(world: World) -> None:
     assert "4 records, but 3 outcomes" in world.found()["records"]
 
 
+def test_a_dead_letter_that_is_not_its_record_is_found(world: World) -> None:
+    world.publish()
+    world.change("UPDATE dead_letters SET value = '{}'")
+    assert "offset 3 is not as its record is" in world.found()["records"]
+
+
+def test_records_that_were_passed_over_are_found(world: World) -> None:
+    world.publish()
+    for _ in range(3):
+        # On the topic, and never applied: 4 to 6.
+        world.story.do(ANN, OpenWallet())
+    late = world.story.close()
+    teller = Teller(world.settings)
+    teller.tell(late)
+    teller.close()
+    assert world.found() == {}
+    world.change(
+        "UPDATE partitions SET next_offset = 6, last_offset = NULL, last_digest = NULL"
+        f" WHERE topic = 1 AND partition = {world.partition}"
+    )
+    assert "2 records, the first at offset 4, were never decided" in world.found()["records"]
+    with applier(world.database, world.story) as (applies, claims):
+        applies.apply(late[2:], claims)
+    # Between two slices now.
+    found = world.found()
+    assert "2 records, the first at offset 4, were never decided" in found["records"]
+
+
+def test_a_partition_whose_first_records_were_passed_over_is_found(world: World) -> None:
+    world.publish()
+    world.change("UPDATE batch_slices SET first_offset = 1")
+    details = [f.detail for f in world.report().findings if f.check == "records"]
+    assert "1 records, the first at offset 0, were never decided" in details
+
+
+def test_rules_and_versions_that_the_manifests_tell_otherwise_are_found(world: World) -> None:
+    world.publish()
+    world.change("UPDATE batches SET logic_version = 7")
+    assert "by versions (1, 1) of rules and logic, not (1, 7)" in world.found()["manifests"]
+    world.change("UPDATE batches SET logic_version = 1")
+    world.change(
+        "UPDATE rules SET data = replace(data::text, '\"withdrawal_fee\":',"
+        " '\"withdrawal_fee\":9')::json"
+    )
+    assert "the rules of version 1 were others" in world.found()["manifests"]
+
+
 def test_a_log_that_is_not_the_one_that_was_applied_is_found(world: World) -> None:
     world.publish()
     Group(world.settings).commit({(USERS, world.partition): 9})
