@@ -111,9 +111,10 @@ def recorded(pid_file: Path) -> psutil.Process | None:
         pid, started = pid_file.read_text().split()
         process = psutil.Process(int(pid))
         same = abs(process.create_time() - float(started)) < 1.0
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except (OSError, ValueError, psutil.NoSuchProcess):
+        # It may end between two questions, too.
         return None
-    return process if same and process.status() != psutil.STATUS_ZOMBIE else None
 
 
 def alive(process: psutil.Process | subprocess.Popen[bytes]) -> bool:

@@ -215,7 +215,7 @@ DAMAGES: Final = {
         "receipts",
         "but the ledger's deposit is",
         f"UPDATE deposits SET user_id = '{BOB}' WHERE user_id = '{ANN}'",
-        also="deposits",
+        also="deposits, deposits as told",
     ),
     "a receipt credited in no block": _case(
         "receipts",
@@ -289,13 +289,13 @@ DAMAGES: Final = {
         "payouts",
         "it is FAILED, but payout",
         f"UPDATE withdrawals SET status = 'FAILED', reason = 'x' WHERE id = {_SENT}",
-        also="withdrawals, holds",
+        also="withdrawals, withdrawals as told, holds",
     ),
     "a withdrawal confirmed before the payer says so": _case(
         "payouts",
         "it is CONFIRMED, but payout",
         f"UPDATE withdrawals SET status = 'CONFIRMED' WHERE id = {_SENT}",
-        also="withdrawals, holds, books and coins",
+        also="withdrawals, withdrawals as told, holds, books and coins",
     ),
     "a withdrawal confirmed by nothing": _case(
         "payouts",
@@ -303,12 +303,13 @@ DAMAGES: Final = {
         "UPDATE withdrawals SET txid = repeat('4', 64) WHERE status = 'CONFIRMED'",
         "UPDATE payouts p SET confirmed_txid = repeat('4', 64) FROM claims c"
         f" WHERE c.payout_id = p.id AND c.withdrawal_id = {_PAID}",
-        also="books and coins",
+        also="withdrawals as told, books and coins",
     ),
     "a withdrawal confirmed by another transaction": _case(
         "payouts",
         "it was confirmed by",
         f"UPDATE withdrawals SET txid = {_LAST_SPENDER} WHERE id = {_PAID}",
+        also="withdrawals as told",
     ),
     "a claim of no withdrawal": _case(
         "payouts",
