@@ -11,9 +11,9 @@ from api.database import Pool, Row
 from api.requests import Cursor, format_cursor
 from api.shapes import Entry, History
 from db.rules import decode_rules
-from processors.journal import balance_of
 from processors.ledger.escrows import escrow_result
 from processors.ledger.withdrawals import withdrawal_result
+from processors.telling import balance_of
 from schemas.amounts import format_amount
 from schemas.events import AddressResult, Balance, EscrowResult, WithdrawalResult
 from schemas.ids import EVENT_LEG

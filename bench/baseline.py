@@ -30,10 +30,10 @@ from bench.statements import Statements
 from db.reads import First
 from processors.books import BatchBooks
 from processors.incoming import Record
-from processors.journal import EVENT_SOURCE, balance_of
 from processors.ledger.decide import decide
 from processors.ledger.model import Acceptance, Request
 from processors.ledger.postings import post
+from processors.telling import EVENT_SOURCE, balance_of
 from schemas.commands import (
     ConvertToEscrow,
     DetectDeposit,

@@ -151,15 +151,8 @@ def writing_rows(
         copy.write(_TRAILER)
 
 
-def write_rows(cursor: psycopg.Cursor, table: str, columns: str, rows: Iterable[bytes]) -> None:
-    """COPY rows into a table; ``table`` and ``columns`` are constants of this package."""
-    statement = f"COPY {table} ({columns}) FROM STDIN (FORMAT binary)"
-    with cursor.copy(statement) as copy:
-        copy.write(b"".join((_SIGNATURE, *rows, _TRAILER)))
-
-
 def read_rows(cursor: psycopg.Cursor, query: str) -> Iterator[bytes]:
-    """The rows of a query, each as the bytes that ``write_rows`` would have written.
+    """The rows of a query, each as the bytes that were written.
 
     The server sends one message a row, as the protocol promises, the first behind the signature:
     to look for the ends of rows would take five times as long.

@@ -1,8 +1,8 @@
 """What a batch reads: every function takes the whole batch's keys, asks once, and answers later.
 
-All of it is read after the locks are taken, and belongs to a wallet that the batch has locked;
-``sellers_of`` alone goes before, for who sells in an escrow never changes. The connection has the
-plain values of ``db.plain``.
+All of it is read after the locks are taken, and belongs to a wallet that the batch has locked, but
+for two: who sells in an escrow never changes, and the keys of a partition's users are written by
+the batch alone that has the partition locked. The connection has the plain values of ``db.plain``.
 """
 
 from __future__ import annotations

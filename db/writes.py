@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from db.copy import COMMAND_COLUMNS, ENTRY_COLUMNS, write_rows, writing_rows
+from db.copy import COMMAND_COLUMNS, ENTRY_COLUMNS, writing_rows
 from db.engine import Cursor
 from db.plain import Array, array, booleans, longs, texts, times, uuids
 from db.together import Together
@@ -54,9 +54,11 @@ def writing_entries(
     return writing_rows(cursor, "entries", ENTRY_COLUMNS)
 
 
-def write_commands(cursor: Cursor, rows: Iterable[bytes]) -> None:
-    """Outcomes, packed by ``db.copy.command_row``."""
-    write_rows(cursor, "commands", COMMAND_COLUMNS, rows)
+def writing_commands(
+    cursor: Cursor,
+) -> AbstractContextManager[Callable[[Iterable[bytes]], None]]:
+    """Takes outcomes, packed by ``db.copy.command_row``, while they are being told."""
+    return writing_rows(cursor, "commands", COMMAND_COLUMNS)
 
 
 def update_wallets(server: Together, wallets: Collection[Wallet]) -> None:

@@ -17,14 +17,9 @@ from db.together import Answer, Together, together
 from processors.books import BatchBooks, Derive
 from processors.gathering import Wanted, wanted_by
 from processors.incoming import Record, Slice, read_batch
-from processors.journal import (
-    MANIFEST_FRAME,
-    Counts,
-    Frame,
-    Journal,
-    SliceJournal,
-)
+from processors.journal import Counts, Journal, SliceJournal
 from processors.ledger.decide import LOGIC_VERSION
+from processors.telling import MANIFEST_FRAME, Frame, Teller
 from schemas.publications import Manifest
 from schemas.records import Record as AnyRecord
 from schemas.records import Rules
@@ -63,6 +58,25 @@ class Applied(NamedTuple):
     slices: list[StagedSlice]
     counts: Counts
     entries: int
+
+
+class _Claimed(NamedTuple):
+    """What a batch has once its partitions are locked, and before any wallet is."""
+
+    held: dict[Place, partitions.Partition]
+    wanted: Wanted
+    #: Those who may be paid out of escrows that there are.
+    sellers: Collection[str]
+    firsts: dict[tuple[str, int, str], reads.First]
+
+
+class _Batch(NamedTuple):
+    """What all slices of a batch have in common."""
+
+    id: int
+    #: That it found; a command of its own may set the next one.
+    rules_version: int
+    unprocessable: Collection[tuple[int, int, int]]
 
 
 class Applier:
@@ -104,31 +118,28 @@ class Applier:
         slices = read_batch(records, unprocessable)
         with self.connection.transaction(), self.connection.cursor(binary=True) as cursor:
             with together(self.connection) as server:
-                held, sellers, wanted = self._claim(server, slices, claims)
-                journal = self._load(server, wanted, sellers, batch_id)
-            rules_version = journal.books.rules.version
+                claimed = self._claim(server, slices, claims)
+                journal, number = self._load(server, claimed, batch_id)
+            batch = _Batch(number, journal.books.rules.version, frozenset(unprocessable))
             with writes.writing_entries(cursor) as send:
                 journals = self._decide(send, journal, slices, claims)
-                # The server still takes in the last entries meanwhile.
-                sealed = self._sealed(journal, journals, held, rules_version, unprocessable)
             self._step("decided")
-            staged = [_staged(j) for j in journals]
-            prepare(staged)
-            self._write(cursor, journal, journals, sealed, rules_version)
+            with writes.writing_commands(cursor) as send:
+                sealed, staged = self._tell(send, batch, journals, claimed.held)
+                prepare(staged)
+            self._write(cursor, batch, journal, journals, sealed)
             self._step("written")
         # Told only once it is committed: a batch that is rolled back has told nobody.
-        self._told.update((row.topic, row.partition, rules_version) for row, *_ in sealed)
+        self._told.update((row.topic, row.partition, batch.rules_version) for row, *_ in sealed)
         self._step("committed")
-        return Applied(
-            journal.batch_id, staged, journal.counts, sum(row.entries for row, *_ in sealed)
-        )
+        return Applied(number, staged, journal.counts, sum(row.entries for row, *_ in sealed))
 
     def _claim(
         self, server: Together, slices: Sequence[Slice], claims: Mapping[Place, Claim]
-    ) -> tuple[dict[Place, partitions.Partition], Collection[str], Wanted]:
-        """Lock partitions and rules; with them, who sells in what is to be paid.
+    ) -> _Claimed:
+        """Lock partitions and rules, and read what no other batch can change from then on.
 
-        Sellers before the wallets' locks, since it tells which those are: they never change.
+        Another worker may hold wallets that are wanted next: what needs none is done by then.
         """
         claimed = [
             (s.topic, s.partition, claims[s.place].epoch, s.first_offset)
@@ -141,10 +152,11 @@ class Applier:
         held = partitions.claim(server, claimed)
         version = rules.lock_rules(server, to_change=wanted.changes_rules)
         sellers = reads.sellers_of(server, wanted.paying)
+        firsts = reads.firsts_of(server, wanted.keys)
         found = held()
         self._step("claimed")
         self._keep_rules(server, version())
-        return found, sellers().values(), wanted
+        return _Claimed(found, wanted, sellers().values(), firsts())
 
     def _keep_rules(self, server: Together, version: int) -> None:
         if self._rules is None or self._rules.version != version:
@@ -155,11 +167,15 @@ class Applier:
             self._rules = present
 
     def _load(
-        self, server: Together, wanted: Wanted, sellers: Collection[str], batch_id: int | None
-    ) -> Journal:
-        """Lock what the batch touches, in the one order that all batches keep, then read it."""
+        self, server: Together, claimed: _Claimed, batch_id: int | None
+    ) -> tuple[Journal, int]:
+        """Lock what the batch touches, in the one order that all batches keep, then read it.
+
+        With the batch's number, which is drawn once it has its locks.
+        """
         assert self._rules is not None
-        users = wanted.users.union(sellers, wanted.sellers_in_batch)
+        wanted = claimed.wanted
+        users = wanted.users.union(claimed.sellers, wanted.sellers_in_batch)
         wallets = reads.lock_wallets(server, users)
         next_indices: dict[str, Answer[int]] = {}
         if wanted.assigns_address:
@@ -167,7 +183,6 @@ class Applier:
             key = self._rules.account_key
             next_indices[key] = reads.lock_address_counter(server, key)
         number = batches.next_batch_number(server) if batch_id is None else lambda: batch_id
-        firsts = reads.firsts_of(server, wanted.keys)
         records: list[Answer[Iterable[AnyRecord]]] = [
             reads.locks_of(server, wanted.locks),
             reads.escrows_of(server, wanted.escrows, wanted.orders),
@@ -184,7 +199,7 @@ class Applier:
         )
         for found in records:
             books.load(found())
-        return Journal(books, firsts(), number())
+        return Journal(books, claimed.firsts), number()
 
     def _decide(
         self,
@@ -202,48 +217,51 @@ class Applier:
             journals.append(decided)
         return journals
 
-    def _sealed(
+    def _tell(
         self,
-        journal: Journal,
+        send: Callable[[Iterable[bytes]], None],
+        batch: _Batch,
         journals: Sequence[SliceJournal],
         held: Mapping[Place, partitions.Partition],
-        rules_version: int,
-        unprocessable: Collection[tuple[int, int, int]],
-    ) -> list[batches.Sealed]:
-        """Digest and chain of each slice, its manifest, and all that it has to publish, packed."""
+    ) -> tuple[list[batches.Sealed], list[StagedSlice]]:
+        """Tell slice by slice what was decided; the server takes in one's outcomes meanwhile.
+
+        Digest and chain of each slice, and all that it has to publish, with its manifest.
+        """
         spans = tuple(
             (j.slice.topic, j.slice.partition, j.slice.first_offset, j.slice.last_offset)
             for j in journals
         )
-        sealed = []
+        teller = Teller(batch.id)
+        sealed, staged = [], []
         for j in journals:
-            digest = batches.digest_of([*j.entries, *j.commands])
+            told = teller.tell(j.decided)
+            send(told.commands)
+            digest = batches.digest_of([*j.entries, *told.commands])
             chain = batches.chained(held[j.slice.place].chain, digest)
-            row = _slice_row(j, digest, chain)
-            manifest = self._manifest(journal.batch_id, row, spans, rules_version, unprocessable)
-            j.frames.append(manifest)
+            row = _slice_row(j, len(told.commands), digest, chain)
+            told.frames.append(self._manifest(batch, row, spans))
             last = j.slice.items[-1].record
-            sealed.append(batches.Sealed(row, last.digest(), pack_frames(j.frames)))
-        return sealed
+            sealed.append(batches.Sealed(row, last.digest(), pack_frames(told.frames)))
+            staged.append(_staged(j.slice, told.frames))
+        return sealed, staged
 
     def _write(
         self,
         cursor: Cursor,
+        batch: _Batch,
         journal: Journal,
         journals: Sequence[SliceJournal],
         sealed: Sequence[batches.Sealed],
-        rules_version: int,
     ) -> None:
-        batch_id = journal.batch_id
-        writes.write_commands(cursor, [row for j in journals for row in j.commands])
         letters = [letter for j in journals for letter in j.dead_letters]
-        writes.write_dead_letters(cursor, letters, batch_id)
+        writes.write_dead_letters(cursor, letters, batch.id)
         with together(self.connection) as server:
             self._write_books(server, journal)
             batches.seal(
                 server,
-                batch_id,
-                rules_version=rules_version,
+                batch.id,
+                rules_version=batch.rules_version,
                 logic_version=LOGIC_VERSION,
                 owner=self._owner,
                 sealed=sealed,
@@ -265,18 +283,13 @@ class Applier:
         writes.write_network_fees(server, books.changed_network_fees.values())
 
     def _manifest(
-        self,
-        batch_id: int,
-        row: batches.Slice,
-        spans: tuple[tuple[int, int, int, int], ...],
-        rules_version: int,
-        unprocessable: Collection[tuple[int, int, int]],
+        self, batch: _Batch, row: batches.Slice, spans: tuple[tuple[int, int, int, int], ...]
     ) -> Frame:
-        known = (row.topic, row.partition, rules_version) in self._told
+        known = (row.topic, row.partition, batch.rules_version) in self._told
         manifest = Manifest(
-            batch_id=batch_id,
+            batch_id=batch.id,
             logic_version=LOGIC_VERSION,
-            rules_version=rules_version,
+            rules_version=batch.rules_version,
             topic=row.topic,
             partition=row.partition,
             generation=row.generation,
@@ -289,7 +302,7 @@ class Applier:
             slices=spans,
             unprocessable=tuple(
                 offset
-                for topic, partition, offset in sorted(unprocessable)
+                for topic, partition, offset in sorted(batch.unprocessable)
                 if (topic, partition) == (row.topic, row.partition)
                 and row.first_offset <= offset <= row.last_offset
             ),
@@ -299,7 +312,7 @@ class Applier:
         return Frame(MANIFEST_FRAME, key, msgspec.json.encode(manifest))
 
 
-def _slice_row(journal: SliceJournal, digest: bytes, chain: bytes) -> batches.Slice:
+def _slice_row(journal: SliceJournal, commands: int, digest: bytes, chain: bytes) -> batches.Slice:
     part = journal.slice
     return batches.Slice(
         part.topic,
@@ -307,18 +320,15 @@ def _slice_row(journal: SliceJournal, digest: bytes, chain: bytes) -> batches.Sl
         journal.generation,
         part.first_offset,
         part.last_offset,
-        len(journal.commands),
+        commands,
         len(journal.entries),
         digest,
         chain,
     )
 
 
-def _staged(journal: SliceJournal) -> StagedSlice:
-    part = journal.slice
-    return StagedSlice(
-        part.topic, part.partition, part.first_offset, part.last_offset + 1, journal.frames
-    )
+def _staged(part: Slice, frames: list[Frame]) -> StagedSlice:
+    return StagedSlice(part.topic, part.partition, part.first_offset, part.last_offset + 1, frames)
 
 
 def pack_frames(frames: Sequence[Frame]) -> bytes:

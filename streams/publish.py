@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from processors.apply import StagedSlice
-from processors.journal import DEAD_LETTER_FRAME, EVENT_FRAME, MANIFEST_FRAME, Frame
+from processors.telling import DEAD_LETTER_FRAME, EVENT_FRAME, MANIFEST_FRAME, Frame
 from schemas.settings import Settings
 from schemas.topics import BATCHES, DEAD_LETTERS, EVENTS, CommandTopic, topic_name
 from streams.kafka.config import KafkaUnavailable

@@ -20,7 +20,7 @@ from db import adoption
 from db.adoption import OutboxRow
 from db.engine import Connection
 from processors.apply import unpack_frames
-from processors.journal import DEAD_LETTER_FRAME, EVENT_FRAME, MANIFEST_FRAME, Frame
+from processors.telling import DEAD_LETTER_FRAME, EVENT_FRAME, MANIFEST_FRAME, Frame
 from schemas.settings import Settings
 from schemas.topics import BATCHES, DEAD_LETTERS, EVENTS, CommandTopic, topic_name
 from streams.kafka.admin import Admin

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from db.copy import (
     entry_row,
     read_rows,
     text_field,
-    write_rows,
+    writing_rows,
 )
 from schemas.ids import Place, number_of
 from schemas.ledger import HOUSE
@@ -69,6 +69,13 @@ def command(offset: int, document: bytes) -> bytes:
     )
 
 
+def _write(
+    cursor: psycopg.Cursor[tuple[Any, ...]], table: str, columns: str, rows: Iterable[bytes]
+) -> None:
+    with writing_rows(cursor, table, columns) as send:
+        send(rows)
+
+
 def test_what_was_written_is_read_back_byte_for_byte(
     cursor: psycopg.Cursor[tuple[Any, ...]],
 ) -> None:
@@ -80,8 +87,8 @@ def test_what_was_written_is_read_back_byte_for_byte(
     # Larger than one message of the protocol, so that rows are cut anywhere.
     documents = [b'{"note": "%s"}' % (b"x" * (size * 97)) for size in range(300)]
     commands = [command(offset, document) for offset, document in enumerate(documents)]
-    write_rows(cursor, "entries", ENTRY_COLUMNS, entries)
-    write_rows(cursor, "commands", COMMAND_COLUMNS, commands)
+    _write(cursor, "entries", ENTRY_COLUMNS, entries)
+    _write(cursor, "commands", COMMAND_COLUMNS, commands)
     assert list(read_rows(cursor, f"SELECT {ENTRY_COLUMNS} FROM entries ORDER BY id")) == entries
     assert (
         list(read_rows(cursor, f"SELECT {COMMAND_COLUMNS} FROM commands ORDER BY id")) == commands
@@ -90,7 +97,7 @@ def test_what_was_written_is_read_back_byte_for_byte(
 
 def test_the_server_understands_what_was_packed(cursor: psycopg.Cursor[tuple[Any, ...]]) -> None:
     rows = [entry(5, 1, 2**62), entry(5, 2, 2**62, house=True)]
-    write_rows(cursor, "entries", ENTRY_COLUMNS, rows)
+    _write(cursor, "entries", ENTRY_COLUMNS, rows)
     cursor.execute(
         "SELECT account::text, debit, credit, balance_after, reference_id, wallet_version,"
         " created_at, idempotency_key = id::text FROM entries ORDER BY id"
@@ -106,11 +113,11 @@ def test_the_documents_bytes_are_kept_as_they_were_published(
     cursor: psycopg.Cursor[tuple[Any, ...]],
 ) -> None:
     document = b'{"b":1,  "a":"12.50000000","a":2}'
-    write_rows(cursor, "commands", COMMAND_COLUMNS, [command(1, document)])
+    _write(cursor, "commands", COMMAND_COLUMNS, [command(1, document)])
     cursor.execute("SELECT document::text FROM commands")
     assert cursor.fetchall() == [(document.decode(),)]
 
 
 def test_nothing_is_written_and_read_as_nothing(cursor: psycopg.Cursor[tuple[Any, ...]]) -> None:
-    write_rows(cursor, "entries", ENTRY_COLUMNS, [])
+    _write(cursor, "entries", ENTRY_COLUMNS, [])
     assert list(read_rows(cursor, f"SELECT {ENTRY_COLUMNS} FROM entries")) == []

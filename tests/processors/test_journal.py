@@ -13,7 +13,8 @@ import pytest
 from db.reads import First
 from processors.books import BatchBooks
 from processors.incoming import Record, Undecidable, read_batch
-from processors.journal import EVENT_FRAME, Counts, Frame, Journal
+from processors.journal import Counts, Journal
+from processors.telling import EVENT_FRAME, Frame, Teller
 from schemas.commands import LockFunds, OpenWallet, PayOrder, ReleaseEscrow
 from schemas.events import CloudEvent
 from schemas.ledger import HOUSE
@@ -79,12 +80,13 @@ def journalled(played: Played, batches: list[list[Record]]) -> Written:
     firsts: dict[tuple[str, int, str], First] = {}
     written = Written([], [], [], Counts())
     for records in [played.funding, *batches]:
-        journal = Journal(books, firsts, 1)
+        journal, teller = Journal(books, firsts), Teller(1)
         for part in read_batch(records):
             done = journal.decide(part, 1)
             written.entries.extend(done.entries)
-            written.outcomes.extend(done.commands)
-            written.frames.extend(done.frames)
+            told = teller.tell(done.decided)
+            written.outcomes.extend(told.commands)
+            written.frames.extend(told.frames)
         for name in Counts.__struct_fields__:
             total = getattr(written.counts, name) + getattr(journal.counts, name)
             setattr(written.counts, name, total)
@@ -136,11 +138,11 @@ class Desk:
 
     def decide(self, *records: Record) -> list[CloudEvent]:
         """Decide as one batch; its events."""
-        journal = Journal(self.ledger.books, self.firsts, 1)
+        journal, teller = Journal(self.ledger.books, self.firsts), Teller(1)
         return [
             _event.decode(frame.value)
             for part in read_batch(records)
-            for frame in journal.decide(part, 1).frames
+            for frame in teller.tell(journal.decide(part, 1).decided).frames
             if frame.kind == EVENT_FRAME
         ]
 
@@ -196,7 +198,7 @@ def test_all_users_of_the_small_ledger_are_other_partitions_business() -> None:
 def test_a_record_is_buried_whatever_time_it_claims(time: int) -> None:
     record = Record(0, 0, 0, time, b"key", b"no command")
     journal = Journal(
-        BatchBooks(rules=RULES, wallets={}, next_indices=COUNTERS, derive=derived), {}, 1
+        BatchBooks(rules=RULES, wallets={}, next_indices=COUNTERS, derive=derived), {}
     )
     (part,) = read_batch([record])
     (letter,) = journal.decide(part, 1).dead_letters

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Message
 
 from processors.apply import StagedSlice
-from processors.journal import DEAD_LETTER_FRAME, EVENT_FRAME, MANIFEST_FRAME, Frame
+from processors.telling import DEAD_LETTER_FRAME, EVENT_FRAME, MANIFEST_FRAME, Frame
 from schemas.settings import Settings
 from schemas.topics import BATCHES, DEAD_LETTERS, EVENTS, CommandTopic
 from streams import publish

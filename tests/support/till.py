@@ -15,7 +15,7 @@ from db.plain import use_plain_values
 from db.rules import seed_rules
 from processors.apply import Applied, Applier, Claim, StagedSlice
 from processors.incoming import Record
-from processors.journal import DEAD_LETTER_FRAME, EVENT_FRAME, MANIFEST_FRAME
+from processors.telling import DEAD_LETTER_FRAME, EVENT_FRAME, MANIFEST_FRAME
 from schemas.commands import AssignAddress, Data, ProcessDeposit
 from schemas.events import CloudEvent
 from schemas.publications import DeadLetterNotice, Manifest

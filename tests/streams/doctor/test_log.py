@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from processors.apply import unpack_frames
-from processors.journal import MANIFEST_FRAME
+from processors.telling import MANIFEST_FRAME
 from schemas.commands import OpenWallet
 from schemas.publications import Manifest
 from schemas.settings import Settings

@@ -15,7 +15,8 @@ import msgspec
 from db.reads import First
 from processors.books import BatchBooks
 from processors.incoming import Record, read_batch
-from processors.journal import DEAD_LETTER_FRAME, EVENT_FRAME, Journal
+from processors.journal import Journal
+from processors.telling import DEAD_LETTER_FRAME, EVENT_FRAME, Teller
 from schemas.addresses import NETWORKS, encode_address
 from schemas.amounts import KOINU_PER_DOGE
 from schemas.events import CloudEvent
@@ -80,10 +81,10 @@ class Arena:
             return []
         queue = self._queues[self.random.choice(waiting)]
         batch = [queue.popleft() for _ in range(min(len(queue), self.random.randint(1, 50)))]
-        journal = Journal(self.books, self._firsts, next(self._batches))
+        journal, teller = Journal(self.books, self._firsts), Teller(next(self._batches))
         published: list[CloudEvent | DeadLetterNotice] = []
         for part in read_batch(batch):
-            for frame in journal.decide(part, 1).frames:
+            for frame in teller.tell(journal.decide(part, 1).decided).frames:
                 if frame.kind == EVENT_FRAME:
                     published.append(_event.decode(frame.value))
                 elif frame.kind == DEAD_LETTER_FRAME:
