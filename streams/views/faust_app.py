@@ -65,21 +65,32 @@ class _CommittedThread(AIOKafkaConsumerThread):
     before it seeks: the records between the place and what came first would be passed over.
     """
 
+    #: aiokafka's assignment whose partitions stand at their places.
+    _placed: object = None
+
     async def _fetch_records(self, *args: Any, **options: Any) -> Any:
         records = await super()._fetch_records(*args, **options)
         # Seeks are made on this thread too, and nothing is awaited between the fetcher and here:
         # what is dropped was taken before the seek, which gives it again.
-        app = _ours(self.app)
-        return {
-            tp: each
-            for tp, each in records.items()
-            if tp.topic != app.events_topic or tp in app.placed
-        }
+        if self.assigned() is self._placed:
+            return records
+        topic = _ours(self.app).events_topic
+        return {tp: each for tp, each in records.items() if tp.topic != topic}
 
     async def _seek_wait(self, consumer: Any, partitions: Mapping[TP, int]) -> None:
-        # All of them are put to their places before anything else runs on this thread.
-        _ours(self.app).placed.update(partitions)
+        app = _ours(self.app)
+        if any(tp.topic == app.events_topic for tp in partitions):
+            if app.placing is not partitions or self.assigned() is not app.placing_of:
+                # It was asked for an assignment that is over; the next one asks again.
+                return
+            # All of them are put to their places before anything else runs on this thread.
+            self._placed = app.placing_of
         await super()._seek_wait(consumer, partitions)
+
+    def assigned(self) -> object:
+        """What aiokafka has been assigned: another object after each rebalance, or None."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        return None if subscription is None else subscription.assignment
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -94,13 +105,18 @@ class _PlacedConsumer(Consumer):
         return _CommittedThread(self, loop=self.loop, beacon=self.beacon)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Called after each recovery of the table, before anything is read.
+        """Does it once events flow, and not when Faust asks for it, after a recovery of the table.
 
-        And sooner, where Faust drops what it fetched: the table does not say yet where to begin.
+        Faust asks before it lets events flow, and with that it empties the agent's queue: an event
+        that came between the two was lost.
         """
         app = _ours(self.app)
-        if not app.recovered:
+        if not (app.recovered and app.flowing):
             return {}
+        thread = self._thread
+        assert isinstance(thread, _CommittedThread)
+        # It is what the table was recovered for: `_leave` is told before there is another one.
+        assignment = thread.assigned()
         wanted = {
             tp: app.keeper.begin(tp.partition)
             for tp in self.assignment()
@@ -116,6 +132,7 @@ class _PlacedConsumer(Consumer):
                     start - 1,
                 )
             wanted[tp] = max(wanted[tp], start)
+        app.placing, app.placing_of = wanted, assignment
         await self.seek_wait(wanted)
         return wanted
 
@@ -157,7 +174,6 @@ class _StateTable(faust.Table[bytes, bytes]):
         moved = {tp.partition for tp in revoked | newly_assigned}
         app = _ours(self.app)
         app.recovered = False
-        app.placed.clear()
         app.keeper.lose(moved)
         held = self.data.data
         for key in [key for key in held if self.partition_for_key(key) in moved]:
@@ -180,10 +196,13 @@ class ViewsApp(faust.App):
     def __init__(self, settings: Settings, port: int) -> None:
         self.events_topic = topic_name(settings, EVENTS)
         self.changelog = topic_name(settings, VIEWS_STATE.name)
-        #: Partitions that stand where the table says, since the last assignment.
-        self.placed: set[TP] = set()
+        #: Where partitions are being put, as the table says, and of which assignment they are.
+        self.placing: Mapping[TP, int] | None = None
+        self.placing_of: object = None
         #: Whether the table has all that was written of what is assigned.
         self.recovered = False
+        #: Whether what is fetched reaches the agent.
+        self.flowing = False
         self._stumbled = False
         session = settings.views_session_seconds
         super().__init__(
@@ -235,7 +254,14 @@ class ViewsApp(faust.App):
         """None: Faust makes them for tables on disk, in the working directory; ours is in memory,
         and nothing was ever written there."""
 
+    def on_rebalance_end(self) -> None:
+        """Faust lets events flow from here on."""
+        super().on_rebalance_end()
+        self.flowing = True
+        self.add_future(self.consumer.perform_seek())
+
     async def _leave(self, *args: Any, **signal: Any) -> None:
+        self.recovered = self.flowing = False
         if self.before_leaving is not None:
             await self.before_leaving()
 

@@ -14,10 +14,12 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from mode.utils.queues import FlowControlEvent
 
 from schemas.settings import Settings
 from schemas.topics import EVENTS, topic_name
 from streams.kafka.admin import Admin, create_topics
+from streams.views.faust_app import ViewsApp
 from streams.views.keeper import Keeper
 from tests.streams.views import stage
 from tests.streams.views.stage import Record, event, viewing
@@ -25,6 +27,8 @@ from tests.streams.views.stage import Record, event, viewing
 pytestmark = pytest.mark.timeout(120)
 
 _FETCH_SECONDS: Final = 30.0
+#: Events came within some milliseconds where the fault was.
+_QUEUED_SECONDS: Final = 3.0
 
 
 @pytest.fixture
@@ -124,5 +128,40 @@ def test_an_event_that_comes_before_its_place_is_known_is_counted(
         await seek(consumer)
 
     monkeypatch.setattr(Keeper, "take", taking)
+    monkeypatch.setattr(faust_consumer.Consumer, "perform_seek", seeking)
+    _look(wallet, 30)
+
+
+def test_an_event_that_comes_just_before_events_flow_is_counted(
+    wallet: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.publish(wallet, deposits(5, 2))
+    sought, flowing = threading.Event(), threading.Event()
+    resume, seek = FlowControlEvent.resume, faust_consumer.Consumer.perform_seek
+    count = ViewsApp._count
+
+    def resuming(control: FlowControlEvent) -> None:
+        """Faust empties the queues that the agents read from, now and for the recovery."""
+        resume(control)
+        if sought.is_set():
+            flowing.set()
+
+    async def counting(app: ViewsApp, stream: Any) -> None:
+        """The agent is slow, so that whatever has come stands in its queue until then."""
+        while not flowing.is_set():
+            await asyncio.sleep(0.001)
+        await count(app, stream)
+
+    async def seeking(consumer: Any) -> None:
+        """Ends when an event stands in a queue; none does where they are kept back, as they are."""
+        await seek(consumer)
+        until = time.monotonic() + _QUEUED_SECONDS
+        queues = consumer.app.flow_control._queues
+        while time.monotonic() < until and not any(queue.qsize() for queue in queues):
+            await asyncio.sleep(0.001)
+        sought.set()
+
+    monkeypatch.setattr(FlowControlEvent, "resume", resuming)
+    monkeypatch.setattr(ViewsApp, "_count", counting)
     monkeypatch.setattr(faust_consumer.Consumer, "perform_seek", seeking)
     _look(wallet, 30)
