@@ -143,6 +143,10 @@ def process(settings: Settings, log: Path) -> Iterator[tuple[Member, subprocess.
         )
     try:
         yield Member(port), child
+    except BaseException:
+        # What failed is seldom seen twice.
+        print(log.read_text())
+        raise
     finally:
         child.kill()
         child.wait()
