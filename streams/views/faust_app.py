@@ -173,7 +173,7 @@ class _StateTable(faust.Table[bytes, bytes]):
         """Before the recovery: a partition that comes is read from its changelog alone."""
         moved = {tp.partition for tp in revoked | newly_assigned}
         app = _ours(self.app)
-        app.recovered = False
+        app.recovered = app.flowing = False
         app.keeper.lose(moved)
         held = self.data.data
         for key in [key for key in held if self.partition_for_key(key) in moved]:
