@@ -315,13 +315,13 @@ class Snapshot:
             )
         )
 
-    def decided_in(self, part: StoredSlice) -> set[int]:
-        """Offsets of a slice that have an outcome or a dead letter."""
+    def outcomes_in(self, part: StoredSlice) -> set[int]:
+        """Offsets of a slice whose commands have an outcome."""
         rows = self._connection.execute(
             "SELECT id::text FROM commands WHERE id BETWEEN %s AND %s",
             (text_of(number_of(_start_of(part))), text_of(number_of(_end_of(part), LEG_MAX))),
         )
-        return {place_of(row[0])[0].offset for row in rows} | self.letters_in(part).keys()
+        return {place_of(row[0])[0].offset for row in rows}
 
     def letters_in(self, part: StoredSlice) -> dict[int, tuple[bytes | None, bytes | None]]:
         """Key and value of a slice's dead letters, by offset."""

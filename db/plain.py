@@ -15,6 +15,8 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
 
+from schemas.ids import bytes_of
+
 _length = Struct(">i")
 #: Milliseconds from 1970 to PostgreSQL's own epoch, 2000.
 EPOCH_2000_MS: Final = 946_684_800_000
@@ -123,7 +125,7 @@ def times(milliseconds: Sequence[int]) -> Array:
 
 def uuids(values: Iterable[str]) -> Array:
     """A ``uuid[]`` of canonical UUIDs."""
-    return packed_uuids([bytes.fromhex(value.replace("-", "")) for value in values])
+    return packed_uuids([bytes_of(value) for value in values])
 
 
 def packed_uuids(values: Sequence[bytes]) -> Array:

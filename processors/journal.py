@@ -21,7 +21,7 @@ from processors.ledger.postings import EntryRow, post
 from processors.telling import Happened, Outcome
 from schemas.envelope import Command
 from schemas.events import EventType, Result
-from schemas.ids import bytes_of, command_number, slice_base, text_of
+from schemas.ids import PackedIds, command_number, slice_base, text_of
 from schemas.ledger import CommandOutcome
 from schemas.records import Wallet
 from schemas.rejections import Malformed, Rejection
@@ -71,7 +71,7 @@ class Journal:
         #: Wallets that had an event, to be written.
         self.touched: dict[str, Wallet] = {}
         self._firsts = firsts
-        self._user_bytes: dict[str, bytes] = {}
+        self._user_bytes = PackedIds()
 
     def decide(self, slice_: Slice, generation: int) -> SliceJournal:
         """Decide a slice's commands by offset; raises ``Undecidable`` on a fault of the program."""
@@ -185,7 +185,7 @@ class Journal:
                 entry_row(
                     leg.to_bytes(16, "big"),
                     command_id,
-                    self._user_bytes.get(owner) or self._bytes_of(owner),
+                    self._user_bytes[owner],
                     account,
                     entry_type,
                     debit,
@@ -196,10 +196,6 @@ class Journal:
                     when,
                 )
             )
-
-    def _bytes_of(self, user_id: str) -> bytes:
-        packed = self._user_bytes[user_id] = bytes_of(user_id)
-        return packed
 
 
 def _letter_of(record: Record, fault: Malformed, generation: int, letter_id: str) -> DeadLetter:

@@ -25,7 +25,7 @@ from schemas.events import (
     CommandReplayed,
     Result,
 )
-from schemas.ids import EVENT_LEG, bytes_of, text_of_leg
+from schemas.ids import EVENT_LEG, PackedIds, bytes_of, text_of_leg
 from schemas.ledger import CommandOutcome
 from schemas.publications import DeadLetterNotice
 from schemas.records import Wallet
@@ -88,7 +88,7 @@ class Teller:
 
     def __init__(self, batch_id: int) -> None:
         self._batch_id = batch_id
-        self._user_bytes: dict[str, bytes] = {}
+        self._user_bytes = PackedIds()
 
     def tell(self, decided: Sequence[Outcome | DeadLetter]) -> Told:
         """Pack what one partition's part of the batch came to; raises ``Undecidable`` on a fault
@@ -119,7 +119,7 @@ class Teller:
         user_id = command.user_id
         return command_row(
             outcome.number.to_bytes(16, "big"),
-            self._user_bytes.get(user_id) or self._bytes_of(user_id),
+            self._user_bytes[user_id],
             outcome.record.topic,
             command.kind,
             command.idempotency_key,
@@ -131,10 +131,6 @@ class Teller:
             self._batch_id,
             outcome.happened[0].wallet.time,
         )
-
-    def _bytes_of(self, user_id: str) -> bytes:
-        packed = self._user_bytes[user_id] = bytes_of(user_id)
-        return packed
 
 
 def _document_of(outcome: Outcome, happened: Happened) -> bytes:

@@ -82,3 +82,11 @@ def place_of(uuid_text: str) -> tuple[Place, int]:
 def bytes_of(uuid_text: str) -> bytes:
     """The 16 bytes of a canonical UUID."""
     return bytes.fromhex(uuid_text.replace("-", ""))
+
+
+class PackedIds(dict[str, bytes]):
+    """The bytes of canonical UUIDs that come again and again."""
+
+    def __missing__(self, uuid_text: str) -> bytes:
+        packed = self[uuid_text] = bytes_of(uuid_text)
+        return packed

@@ -7,8 +7,8 @@ from itertools import pairwise
 import msgspec
 
 from processors.ledger.model import Acceptance, Books, Decision, Notice, Refusal, Request
-from schemas.amounts import KOINU_MAX
-from schemas.commands import RotateAccount, SetRules
+from schemas.amounts import KOINU_MAX, Koinu, Share
+from schemas.commands import ConfirmationTier, RotateAccount, SetRules
 from schemas.events import AccountResult, EventType, RulesResult
 from schemas.records import Rules, Tier
 from schemas.rejections import Malformed, Rejection
@@ -36,6 +36,21 @@ def applied(rules: Rules, data: SetRules) -> Rules:
         deposit_minimum=int(data.deposit_minimum),
         confirmations=tuple(
             Tier(int(tier.exposure), tier.confirmations) for tier in data.confirmations
+        ),
+    )
+
+
+def asked_for(rules: Rules) -> SetRules:
+    """The command that would set the rules as they are."""
+    return SetRules(
+        escrow_fee_basis_points=rules.escrow_fee_basis_points,
+        withdrawal_fee=Share(rules.withdrawal_fee),
+        withdrawal_minimum=Koinu(rules.withdrawal_minimum),
+        withdrawal_maximum=Koinu(rules.withdrawal_maximum),
+        deposit_minimum=Share(rules.deposit_minimum),
+        confirmations=tuple(
+            ConfirmationTier(exposure=Share(tier.exposure), confirmations=tier.confirmations)
+            for tier in rules.confirmations
         ),
     )
 

@@ -206,7 +206,8 @@ class Log:
         if replay.passed_over:
             tally.find(f"before {name_of(part)}", _passed_over(replay.passed_over))
         found = {message.offset() or 0: message for message in records}
-        decided = snapshot.decided_in(part)
+        letters = snapshot.letters_in(part)
+        decided = snapshot.outcomes_in(part) | letters.keys()
         if decided != found.keys():
             first = min(decided ^ found.keys())
             tally.find(
@@ -214,7 +215,7 @@ class Log:
                 f"{len(found)} records, but {len(decided)} outcomes and dead letters; they differ "
                 f"from offset {first} on",
             )
-        for offset, letter in snapshot.letters_in(part).items():
+        for offset, letter in letters.items():
             if offset in found and letter != (found[offset].key(), found[offset].value()):
                 tally.find(
                     name_of(part), f"the dead letter of offset {offset} is not as its record is"

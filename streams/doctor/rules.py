@@ -11,9 +11,8 @@ from itertools import pairwise
 import msgspec
 
 from db.audit import FIRST_MAX, Snapshot, StoredRules
-from processors.ledger.rules import applied
-from schemas.amounts import Koinu, Share
-from schemas.commands import CommandType, ConfirmationTier, RotateAccount, SetRules
+from processors.ledger.rules import applied, asked_for
+from schemas.commands import CommandType, RotateAccount
 from schemas.envelope import request_hash_of
 from schemas.records import Rules
 from streams.doctor.report import Tally
@@ -41,7 +40,7 @@ def check_rules(snapshot: Snapshot) -> Tally:
 def _follows(before: Rules, after: StoredRules) -> bool:
     rules = after.rules
     if after.made_by == CommandType.SET_RULES:
-        asked = _asked_for(rules)
+        asked = asked_for(rules)
         expected = applied(before, asked)
         hashed = request_hash_of(CommandType.SET_RULES, asked)
     else:
@@ -51,18 +50,3 @@ def _follows(before: Rules, after: StoredRules) -> bool:
         )
     expected = msgspec.structs.replace(expected, version=after.version)
     return (rules, after.request_hash) == (expected, hashed)
-
-
-def _asked_for(rules: Rules) -> SetRules:
-    """The data of the command that sets these rules."""
-    return SetRules(
-        escrow_fee_basis_points=rules.escrow_fee_basis_points,
-        withdrawal_fee=Share(rules.withdrawal_fee),
-        withdrawal_minimum=Koinu(rules.withdrawal_minimum),
-        withdrawal_maximum=Koinu(rules.withdrawal_maximum),
-        deposit_minimum=Share(rules.deposit_minimum),
-        confirmations=tuple(
-            ConfirmationTier(exposure=Share(tier.exposure), confirmations=tier.confirmations)
-            for tier in rules.confirmations
-        ),
-    )

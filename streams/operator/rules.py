@@ -6,8 +6,8 @@ import msgspec
 
 from processors.dogecoin.fees import DUST_HARD, unpayable
 from processors.ledger.rules import applied, tiers_of
-from schemas.amounts import Koinu, Share, format_amount
-from schemas.commands import CommandType, ConfirmationTier, SetRules
+from schemas.amounts import format_amount
+from schemas.commands import CommandType, SetRules
 from schemas.envelope import decode_data
 from schemas.records import Rules
 from schemas.rejections import Malformed, Rejection
@@ -28,21 +28,6 @@ def fields_of(rules: Rules) -> dict[str, str]:
             for tier in rules.confirmations
         ),
     }
-
-
-def data_of(rules: Rules) -> SetRules:
-    """The command that would set the rules as they are."""
-    return SetRules(
-        escrow_fee_basis_points=rules.escrow_fee_basis_points,
-        withdrawal_fee=Share(rules.withdrawal_fee),
-        withdrawal_minimum=Koinu(rules.withdrawal_minimum),
-        withdrawal_maximum=Koinu(rules.withdrawal_maximum),
-        deposit_minimum=Share(rules.deposit_minimum),
-        confirmations=tuple(
-            ConfirmationTier(exposure=Share(tier.exposure), confirmations=tier.confirmations)
-            for tier in rules.confirmations
-        ),
-    )
 
 
 def changed(rules: Rules, changes: dict[str, str]) -> SetRules:

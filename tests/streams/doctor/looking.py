@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import psycopg
@@ -17,6 +17,20 @@ ONCHAIN: Final = {
     *("blocks", "scripts", "coins", "spends", "reservations", "versions", "receipts", "outflows"),
     *("payouts", "books and coins"),
 }
+
+
+class Damage(NamedTuple):
+    """What is done behind the service's back, who must find it, and in which words."""
+
+    check: str
+    words: str
+    statements: tuple[str, ...]
+    #: Found by others too, since one row often serves several truths.
+    others: frozenset[str] = frozenset()
+
+
+def case_of(check: str, words: str, *statements: str, also: str = "") -> Damage:
+    return Damage(check, words, statements, frozenset(filter(None, also.split(", "))))
 
 
 def report_on(database: Database, **changes: Any) -> Report:

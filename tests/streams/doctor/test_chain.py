@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 import pytest
 
 from streams.local.node.mining import Plan
 from streams.payer.housework import consolidate, sweep
 from tests.conftest import Database, Databases
-from tests.streams.doctor.looking import ONCHAIN, damage, found_in, left_out_of, report_on
+from tests.streams.doctor.looking import (
+    ONCHAIN,
+    case_of,
+    damage,
+    found_in,
+    left_out_of,
+    report_on,
+)
 from tests.streams.payer.world import World, world_on
 from tests.support.books import ANN, BOB, doge
 
@@ -73,20 +80,6 @@ def test_coins_that_have_moved_and_move_are_in_order(books: Database) -> None:
     assert left_out["node"] == "no node is named (WALLET_NODE_URL)"
 
 
-class Damage(NamedTuple):
-    """What is done behind the services' backs, who must find it, and in which words."""
-
-    check: str
-    words: str
-    statements: tuple[str, ...]
-    #: Found by others too, since one row often serves several truths.
-    others: frozenset[str] = frozenset()
-
-
-def _case(check: str, words: str, *statements: str, also: str = "") -> Damage:
-    return Damage(check, words, statements, frozenset(filter(None, also.split(", "))))
-
-
 _UNSPENT: Final = """(SELECT c.txid FROM coins c JOIN watched_scripts s USING (public_key_hash)
     WHERE s.chain = %s AND c.height IS NOT NULL AND NOT EXISTS
           (SELECT FROM spends x WHERE x.txid = c.txid AND x.vout = c.vout)
@@ -101,203 +94,203 @@ _SENT: Final = "(SELECT min(id::text)::uuid FROM withdrawals WHERE status = 'BRO
 _OPEN: Final = "(SELECT min(id) FROM payouts WHERE status = 'broadcast')"
 
 DAMAGES: Final = {
-    "a block put in the place of another": _case(
+    "a block put in the place of another": case_of(
         "blocks",
         "but the block below it is",
         "UPDATE blocks SET previous_hash = repeat('0', 64) WHERE height = 5",
     ),
-    "a block taken out": _case(
+    "a block taken out": case_of(
         "blocks",
         "at height 3",
         "DELETE FROM blocks WHERE height = 4",
     ),
-    "a script watched for nobody": _case(
+    "a script watched for nobody": case_of(
         "scripts",
         "who was never given it",
         "UPDATE watched_scripts SET user_id = 'eeeeeeee-eeee-4eee-8eee-eeeeeeeeeeee'"
         f" WHERE user_id = '{ANN}'",
         also="coins",
     ),
-    "a script that is no longer watched": _case(
+    "a script that is no longer watched": case_of(
         "scripts",
         "nobody watches it",
         "DELETE FROM watched_scripts WHERE chain = 0 AND derivation_index = 0",
         also="coins",
     ),
-    "change of an index that was not given out": _case(
+    "change of an index that was not given out": case_of(
         "scripts",
         "it is watched as change",
         "UPDATE change_counters SET next_index = 0",
     ),
-    "a coin of another amount": _case(
+    "a coin of another amount": case_of(
         "coins",
         "but the receipt says",
         f"UPDATE coins SET amount = amount + 1 WHERE txid = {_RECEIPT}",
         also="books and coins",
     ),
-    "a coin of nobody": _case(
+    "a coin of nobody": case_of(
         "coins",
         "no script that is watched",
         f"UPDATE coins SET public_key_hash = decode(repeat('11', 20), 'hex')"
         f" WHERE txid = {_RECEIPT}",
     ),
-    "a coin in a block that was left": _case(
+    "a coin in a block that was left": case_of(
         "coins",
         "is not on the chain",
         f"UPDATE coins SET block_hash = repeat('0', 64) WHERE txid = {_CHANGE} AND vout = (SELECT"
         f" min(vout) FROM coins WHERE txid = {_CHANGE})",
     ),
-    "a receipt without a coin": _case(
+    "a receipt without a coin": case_of(
         "coins",
         "a user's receipt, but no coin",
         f"DELETE FROM coins WHERE txid = {_RECEIPT}",
         also="books and coins",
     ),
-    "a spend of what is not ours": _case(
+    "a spend of what is not ours": case_of(
         "spends",
         "it is no coin of ours",
         "INSERT INTO spends (txid, vout, spender_txid, height)"
         f" SELECT repeat('1', 64), 0, txid, height FROM spenders WHERE txid = {_LAST_SPENDER}",
     ),
-    "a spend by nothing that is known": _case(
+    "a spend by nothing that is known": case_of(
         "spends",
         "of which nothing is known",
         f"UPDATE spends SET spender_txid = repeat('2', 64) WHERE spender_txid = {_LAST_SPENDER}",
         also="books and coins, spends",
     ),
-    "a coin that is spent and says it is not": _case(
+    "a coin that is spent and says it is not": case_of(
         "spends",
         "but the coin says unspent",
         "UPDATE coins SET spent_height = NULL WHERE (txid, vout) IN (SELECT txid, vout FROM spends"
         f" WHERE spender_txid = {_LAST_SPENDER} LIMIT 1)",
     ),
-    "a coin that says it is spent and is not": _case(
+    "a coin that says it is spent and is not": case_of(
         "spends",
         "but nothing spends it",
         f"UPDATE coins SET spent_height = 7 WHERE txid = {_RECEIPT}",
     ),
-    "a spender in a block that was left": _case(
+    "a spender in a block that was left": case_of(
         "spends",
         "is not in the chain's block there",
         f"UPDATE spenders SET block_hash = repeat('0', 64) WHERE txid = {_LAST_SPENDER}",
     ),
-    "a spender that creates money": _case(
+    "a spender that creates money": case_of(
         "spends",
         "but its inputs are",
         f"UPDATE spenders SET paid = paid + 100000000000000 WHERE txid = {_LAST_SPENDER}",
     ),
-    "somebody else with the key": _case(
+    "somebody else with the key": case_of(
         "outflows",
         "does somebody else have the key?",
         "UPDATE payout_versions SET txid = repeat('3', 64),"
         f" outputs_hash = decode(repeat('33', 32), 'hex') WHERE txid = {_LAST_SPENDER}",
         also="books and coins",
     ),
-    "a payment of more than was signed": _case(
+    "a payment of more than was signed": case_of(
         "outflows",
         "was to take",
         f"UPDATE payout_versions SET fee = fee + 1 WHERE txid = {_LAST_SPENDER}",
         also="versions, books and coins",
     ),
-    "a credit that the ledger has lost": _case(
+    "a credit that the ledger has lost": case_of(
         "receipts",
         "but in the ledger",
         "UPDATE receipts SET creditings = creditings + 1 WHERE credited AND txid ="
         " (SELECT min(txid) FROM receipts WHERE credited)",
     ),
-    "a receipt that the ledger never heard of": _case(
+    "a receipt that the ledger never heard of": case_of(
         "receipts",
         "the ledger has not heard of it",
         f"DELETE FROM deposits WHERE txid = {_RECEIPT}",
         also="deposits, books and coins",
     ),
-    "a receipt of another user": _case(
+    "a receipt of another user": case_of(
         "receipts",
         "but the ledger's deposit is",
         f"UPDATE deposits SET user_id = '{BOB}' WHERE user_id = '{ANN}'",
         also="deposits, deposits as told",
     ),
-    "a receipt credited in no block": _case(
+    "a receipt credited in no block": case_of(
         "receipts",
         "it is credited, but in no block",
         "UPDATE receipts SET height = NULL, block_hash = NULL WHERE credited AND txid ="
         " (SELECT min(txid) FROM receipts WHERE credited)",
         also="coins, books and coins",
     ),
-    "a withdrawal that nobody claimed": _case(
+    "a withdrawal that nobody claimed": case_of(
         "versions",
         "but the payout's withdrawals are none",
         f"DELETE FROM claims WHERE withdrawal_id = {_SENT}",
         also="payouts",
     ),
-    "a withdrawal paid elsewhere": _case(
+    "a withdrawal paid elsewhere": case_of(
         "versions",
         "but the payout's withdrawals are",
         "UPDATE payout_versions SET template = replace(template::text, destination_address,"
         " 'mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn')::json FROM claims c WHERE c.payout_id ="
         f" payout_versions.payout_id AND c.withdrawal_id = {_SENT}",
     ),
-    "a sweep to another address": _case(
+    "a sweep to another address": case_of(
         "versions",
         "but was to sweep to",
         "UPDATE payouts SET target_address = 'mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn'"
         " WHERE kind = 'sweep'",
     ),
-    "change to a stranger": _case(
+    "change to a stranger": case_of(
         "versions",
         "which is not watched",
         "DELETE FROM watched_scripts WHERE chain = 1 AND derivation_index ="
         " (SELECT max(derivation_index) FROM watched_scripts WHERE chain = 1)",
     ),
-    "an input of another amount": _case(
+    "an input of another amount": case_of(
         "versions",
         "its inputs are",
         f"UPDATE payout_versions SET fee = fee + 5 WHERE payout_id = {_OPEN}",
         also="outflows, books and coins",
     ),
-    "a coin let go too early": _case(
+    "a coin let go too early": case_of(
         "versions",
         "which is not reserved for it",
         f"DELETE FROM reservations WHERE payout_id = {_OPEN}",
     ),
-    "a claim of another amount": _case(
+    "a claim of another amount": case_of(
         "payouts",
         "but its claim is of",
         f"UPDATE claims SET amount = amount + 1 WHERE withdrawal_id = {_SENT}",
         also="versions",
     ),
-    "a withdrawal sent, of which the payer knows nothing": _case(
+    "a withdrawal sent, of which the payer knows nothing": case_of(
         "payouts",
         "but no payout pays it",
         f"UPDATE claims SET payout_id = NULL WHERE withdrawal_id = {_SENT}",
         also="versions",
     ),
-    "a claim that waits for ever": _case(
+    "a claim that waits for ever": case_of(
         "payouts",
         "its claim has no outcome",
         "UPDATE claims SET outcome = NULL, settled_at = NULL, payout_id = NULL"
         f" WHERE withdrawal_id = {_SENT}",
         also="versions",
     ),
-    "a claim that was never sent": _case(
+    "a claim that was never sent": case_of(
         "payouts",
         "its claim was never sent",
         "DELETE FROM payer_outbox WHERE id ="
         " (SELECT max(id) FROM payer_outbox WHERE type = 'claim_withdrawal')",
     ),
-    "a withdrawal failed while it is paid": _case(
+    "a withdrawal failed while it is paid": case_of(
         "payouts",
         "it is FAILED, but payout",
         f"UPDATE withdrawals SET status = 'FAILED', reason = 'x' WHERE id = {_SENT}",
         also="withdrawals, withdrawals as told, holds",
     ),
-    "a withdrawal confirmed before the payer says so": _case(
+    "a withdrawal confirmed before the payer says so": case_of(
         "payouts",
         "it is CONFIRMED, but payout",
         f"UPDATE withdrawals SET status = 'CONFIRMED' WHERE id = {_SENT}",
         also="withdrawals, withdrawals as told, holds, books and coins",
     ),
-    "a withdrawal confirmed by nothing": _case(
+    "a withdrawal confirmed by nothing": case_of(
         "payouts",
         "which is not on the chain",
         "UPDATE withdrawals SET txid = repeat('4', 64) WHERE status = 'CONFIRMED'",
@@ -305,30 +298,30 @@ DAMAGES: Final = {
         f" WHERE c.payout_id = p.id AND c.withdrawal_id = {_PAID}",
         also="withdrawals as told, books and coins",
     ),
-    "a withdrawal confirmed by another transaction": _case(
+    "a withdrawal confirmed by another transaction": case_of(
         "payouts",
         "it was confirmed by",
         f"UPDATE withdrawals SET txid = {_LAST_SPENDER} WHERE id = {_PAID}",
         also="withdrawals as told",
     ),
-    "a claim of no withdrawal": _case(
+    "a claim of no withdrawal": case_of(
         "payouts",
         "the ledger has no such withdrawal",
         "INSERT INTO claims (withdrawal_id, user_id, amount, destination_address) VALUES"
         f" ('eeeeeeee-eeee-4eee-8eee-eeeeeeeeeeee', '{ANN}', 5, 'x')",
     ),
-    "coins held for a payout that was given up": _case(
+    "coins held for a payout that was given up": case_of(
         "reservations",
         "which was given up",
         f"UPDATE payouts SET status = 'failed', failure = 'x' WHERE id = {_OPEN}",
         also="payouts, outflows",
     ),
-    "what is reserved is no coin": _case(
+    "what is reserved is no coin": case_of(
         "reservations",
         "is no coin of ours",
         f"INSERT INTO reservations SELECT repeat('5', 64), 0, {_OPEN}",
     ),
-    "a coin and a withdrawal in two payouts": _case(
+    "a coin and a withdrawal in two payouts": case_of(
         "reservations",
         "pay it",
         "INSERT INTO payouts (kind, status) VALUES ('withdrawals', 'reserved')",
