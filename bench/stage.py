@@ -42,6 +42,9 @@ JWT_SECRET: Final = "a secret of the bench, long enough for HS256"
 
 #: So often is asked how far the group has come; a run may look that much longer than it was.
 _GLANCE_SECONDS: Final = 0.025
+#: The same while there is much to go: each look costs the broker as much as a dozen commands.
+_SELDOM_SECONDS: Final = 0.25
+_MUCH: Final = 20_000
 #: No record published for so long means that none will be.
 _STALL_SECONDS: Final = 60.0
 _SHARED_OUT_SECONDS: Final = 60.0
@@ -280,7 +283,7 @@ class Stage:
                 told(f"{behind:,} to go")
             elif now - moved > _STALL_SECONDS:
                 raise BenchFailed(f"{behind} records are not published; {self._logs()}")
-            time.sleep(_GLANCE_SECONDS)
+            time.sleep(_SELDOM_SECONDS if behind > _MUCH else _GLANCE_SECONDS)
 
     def settle(self, plan: Plan, told: Told) -> None:
         """Apply what has to be there before a plan is measured: addresses, money, orders."""

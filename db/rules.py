@@ -8,7 +8,7 @@ import msgspec
 import psycopg
 
 from db.engine import Cursor
-from db.together import Answer, Together
+from db.together import Answer, Statements, Together
 from schemas.records import Rules
 
 
@@ -63,7 +63,7 @@ def read_rules(cursor: Cursor, version: int | None = None) -> Rules:
     return decode_rules(row[0])
 
 
-def write_rules(server: Together, rules: Rules, command_id: str, time_seconds: float) -> None:
+def write_rules(server: Statements, rules: Rules, command_id: str, time_seconds: float) -> None:
     """A new version, from here on the present one."""
     server.ask(
         "INSERT INTO rules (version, data, command_id, created_at)"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from db.engine import Connection, Cursor
 
@@ -16,6 +16,24 @@ T = TypeVar("T")
 
 #: What was asked, once it is wanted: waits for the server, and for all that was asked before.
 Answer: TypeAlias = Callable[[], T]
+
+
+class Statements(Protocol):
+    """Takes statements that change something, to be put to the server now or later."""
+
+    def ask(self, query: str, parameters: Sequence[object] = ()) -> object:
+        """Put a statement, whatever it comes to."""
+
+    def change(
+        self,
+        query: str,
+        parameters: Sequence[object],
+        *,
+        rows: int,
+        otherwise: Callable[[int], Exception],
+    ) -> None:
+        """Put a statement that must touch so many rows; told how many it did, ``otherwise`` says
+        what to raise at the end."""
 
 
 class _Change(NamedTuple):
@@ -49,8 +67,6 @@ class Together:
         rows: int,
         otherwise: Callable[[int], Exception],
     ) -> None:
-        """Put a statement that must touch so many rows; told how many it did, ``otherwise`` says
-        what to raise at the end."""
         self._changes.append(_Change(self.ask(query, parameters), rows, otherwise))
 
     def check(self) -> None:
@@ -58,6 +74,33 @@ class Together:
         for change in self._changes:
             if change.cursor.rowcount != change.rows:
                 raise change.otherwise(change.cursor.rowcount)
+
+
+class Prepared:
+    """Statements whose parameters are packed, for a server that is busy yet."""
+
+    def __init__(self) -> None:
+        self._statements: list[Callable[[Together], object]] = []
+
+    def ask(self, query: str, parameters: Sequence[object] = ()) -> None:
+        self._statements.append(lambda server: server.ask(query, parameters))
+
+    def change(
+        self,
+        query: str,
+        parameters: Sequence[object],
+        *,
+        rows: int,
+        otherwise: Callable[[int], Exception],
+    ) -> None:
+        self._statements.append(
+            lambda server: server.change(query, parameters, rows=rows, otherwise=otherwise)
+        )
+
+    def put(self, server: Together) -> None:
+        """Put them to the server, in the order in which they were taken."""
+        for statement in self._statements:
+            statement(server)
 
 
 def one_of(cursor: Cursor) -> Any:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from db.copy import COMMAND_COLUMNS, ENTRY_COLUMNS, writing_rows
 from db.engine import Cursor
 from db.plain import Array, array, booleans, longs, texts, times, uuids
-from db.together import Together
+from db.together import Statements
 from schemas.records import (
     Deposit,
     DepositAddress,
@@ -61,7 +61,7 @@ def writing_commands(
     return writing_rows(cursor, "commands", COMMAND_COLUMNS)
 
 
-def update_wallets(server: Together, wallets: Collection[Wallet]) -> None:
+def update_wallets(server: Statements, wallets: Collection[Wallet]) -> None:
     """New balances of locked wallets."""
     if not wallets:
         return
@@ -100,7 +100,7 @@ class RowsMissing(Exception):
     """Rows that a batch has locked are gone: somebody changes the database by hand."""
 
 
-def write_locks(server: Together, locks: Collection[Lock], known: Container[LockKey]) -> None:
+def write_locks(server: Statements, locks: Collection[Lock], known: Container[LockKey]) -> None:
     """New locks, and new amounts of those that are ``known``, for the database has them.
 
     Apart, since asking for a conflict at every row costs twice as much as either; the user's
@@ -139,7 +139,7 @@ def _columns_of(locks: Collection[Lock]) -> tuple[Array, ...]:
     )
 
 
-def write_escrows(server: Together, escrows: Collection[Escrow]) -> None:
+def write_escrows(server: Statements, escrows: Collection[Escrow]) -> None:
     """New escrows, and what changes of those there are."""
     if not escrows:
         return
@@ -179,7 +179,7 @@ def write_escrows(server: Together, escrows: Collection[Escrow]) -> None:
     )
 
 
-def write_withdrawals(server: Together, withdrawals: Collection[Withdrawal]) -> None:
+def write_withdrawals(server: Statements, withdrawals: Collection[Withdrawal]) -> None:
     """New withdrawals, and new statuses of those there are."""
     if not withdrawals:
         return
@@ -212,7 +212,7 @@ def write_withdrawals(server: Together, withdrawals: Collection[Withdrawal]) -> 
     )
 
 
-def write_deposits(server: Together, deposits: Collection[Deposit]) -> None:
+def write_deposits(server: Statements, deposits: Collection[Deposit]) -> None:
     """New deposits, and what changes of those there are; a deposit never changes its user."""
     if not deposits:
         return
@@ -255,7 +255,7 @@ class OutpointOfAnother(Exception):
     """An outpoint is recorded for another user or amount: the watcher contradicts itself."""
 
 
-def write_addresses(server: Together, addresses: Collection[DepositAddress]) -> None:
+def write_addresses(server: Statements, addresses: Collection[DepositAddress]) -> None:
     """New addresses, and old ones that are shown no more: these first, one is active a user."""
     for active in (False, True):
         rows = [address for address in addresses if address.active is active]
@@ -263,7 +263,7 @@ def write_addresses(server: Together, addresses: Collection[DepositAddress]) -> 
             _write_addresses(server, rows)
 
 
-def _write_addresses(server: Together, addresses: Collection[DepositAddress]) -> None:
+def _write_addresses(server: Statements, addresses: Collection[DepositAddress]) -> None:
     server.ask(
         """
         INSERT INTO deposit_addresses (address, user_id, account_key, chain, derivation_index,
@@ -286,7 +286,7 @@ def _write_addresses(server: Together, addresses: Collection[DepositAddress]) ->
     )
 
 
-def write_address_counter(server: Together, account_key: str, next_index: int) -> None:
+def write_address_counter(server: Statements, account_key: str, next_index: int) -> None:
     """The index that the next address takes."""
     server.ask(
         "UPDATE address_counters SET next_index = %s WHERE account_key = %s",
@@ -294,7 +294,7 @@ def write_address_counter(server: Together, account_key: str, next_index: int) -
     )
 
 
-def write_network_fees(server: Together, fees: Collection[NetworkFee]) -> None:
+def write_network_fees(server: Statements, fees: Collection[NetworkFee]) -> None:
     """Posted network fees, and those taken back."""
     for fee in fees:
         server.ask(

@@ -6,14 +6,16 @@ committed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain, islice
 from typing import NamedTuple
 
 import msgspec
 
 from db import batches, partitions, reads, rules, writes
 from db.engine import Connection, Cursor
-from db.together import Answer, Together, together
+from db.together import Answer, Prepared, Together, together
 from processors.books import BatchBooks, Derive
 from processors.gathering import Wanted, wanted_by
 from processors.incoming import Record, Slice, read_batch
@@ -79,6 +81,14 @@ class _Batch(NamedTuple):
     unprocessable: Collection[tuple[int, int, int]]
 
 
+class _Told(NamedTuple):
+    """One slice, told: rows of ``commands``, and what is sealed and published of it."""
+
+    commands: list[bytes]
+    sealed: batches.Sealed
+    staged: StagedSlice
+
+
 class Applier:
     """Applies batches on one connection of the worker's role, with ``db.plain`` values."""
 
@@ -123,16 +133,26 @@ class Applier:
             batch = _Batch(number, journal.books.rules.version, frozenset(unprocessable))
             with writes.writing_entries(cursor) as send:
                 journals = self._decide(send, journal, slices, claims)
+                telling = self._tell(batch, journals, claimed.held)
+                # The server has not taken in all entries yet.
+                ahead = list(islice(telling, _half_of(journals)))
             self._step("decided")
             with writes.writing_commands(cursor) as send:
-                sealed, staged = self._tell(send, batch, journals, claimed.held)
-                prepare(staged)
-            self._write(cursor, batch, journal, journals, sealed)
+                told = []
+                for each in chain(ahead, telling):
+                    send(each.commands)
+                    told.append(each)
+                prepare([each.staged for each in told])
+                # Nor all outcomes.
+                changes = _changes_of(journal)
+            self._write(cursor, batch, journals, changes, [each.sealed for each in told])
             self._step("written")
         # Told only once it is committed: a batch that is rolled back has told nobody.
-        self._told.update((row.topic, row.partition, batch.rules_version) for row, *_ in sealed)
+        rows = [each.sealed.slice for each in told]
+        self._told.update((row.topic, row.partition, batch.rules_version) for row in rows)
         self._step("committed")
-        return Applied(number, staged, journal.counts, sum(row.entries for row, *_ in sealed))
+        staged = [each.staged for each in told]
+        return Applied(number, staged, journal.counts, sum(row.entries for row in rows))
 
     def _claim(
         self, server: Together, slices: Sequence[Slice], claims: Mapping[Place, Claim]
@@ -219,45 +239,38 @@ class Applier:
 
     def _tell(
         self,
-        send: Callable[[Iterable[bytes]], None],
         batch: _Batch,
         journals: Sequence[SliceJournal],
         held: Mapping[Place, partitions.Partition],
-    ) -> tuple[list[batches.Sealed], list[StagedSlice]]:
-        """Tell slice by slice what was decided; the server takes in one's outcomes meanwhile.
-
-        Digest and chain of each slice, and all that it has to publish, with its manifest.
-        """
+    ) -> Iterator[_Told]:
+        """Tell slice by slice what was decided: all that it has to publish, with its manifest."""
         spans = tuple(
             (j.slice.topic, j.slice.partition, j.slice.first_offset, j.slice.last_offset)
             for j in journals
         )
         teller = Teller(batch.id)
-        sealed, staged = [], []
         for j in journals:
             told = teller.tell(j.decided)
-            send(told.commands)
             digest = batches.digest_of([*j.entries, *told.commands])
-            chain = batches.chained(held[j.slice.place].chain, digest)
-            row = _slice_row(j, len(told.commands), digest, chain)
+            chained = batches.chained(held[j.slice.place].chain, digest)
+            row = _slice_row(j, len(told.commands), digest, chained)
             told.frames.append(self._manifest(batch, row, spans))
             last = j.slice.items[-1].record
-            sealed.append(batches.Sealed(row, last.digest(), pack_frames(told.frames)))
-            staged.append(_staged(j.slice, told.frames))
-        return sealed, staged
+            sealed = batches.Sealed(row, last.digest(), pack_frames(told.frames))
+            yield _Told(told.commands, sealed, _staged(j.slice, told.frames))
 
     def _write(
         self,
         cursor: Cursor,
         batch: _Batch,
-        journal: Journal,
         journals: Sequence[SliceJournal],
+        changes: Prepared,
         sealed: Sequence[batches.Sealed],
     ) -> None:
         letters = [letter for j in journals for letter in j.dead_letters]
         writes.write_dead_letters(cursor, letters, batch.id)
         with together(self.connection) as server:
-            self._write_books(server, journal)
+            changes.put(server)
             batches.seal(
                 server,
                 batch.id,
@@ -266,21 +279,6 @@ class Applier:
                 owner=self._owner,
                 sealed=sealed,
             )
-
-    def _write_books(self, server: Together, journal: Journal) -> None:
-        books = journal.books
-        for new, (command_id, time) in zip(books.new_rules, journal.rule_makers, strict=True):
-            rules.write_rules(server, new, command_id, writes.seconds(time))
-        writes.update_wallets(server, journal.touched.values())
-        writes.write_locks(server, books.changed_locks.values(), books.known_locks)
-        writes.write_escrows(server, books.changed_escrows.values())
-        writes.write_withdrawals(server, books.changed_withdrawals.values())
-        writes.write_deposits(server, books.changed_deposits.values())
-        if books.changed_addresses:
-            writes.write_addresses(server, books.changed_addresses.values())
-            for account_key, index in books.moved_indices.items():
-                writes.write_address_counter(server, account_key, index)
-        writes.write_network_fees(server, books.changed_network_fees.values())
 
     def _manifest(
         self, batch: _Batch, row: batches.Slice, spans: tuple[tuple[int, int, int, int], ...]
@@ -310,6 +308,30 @@ class Applier:
         )
         key = f"{row.topic}:{row.partition}".encode()
         return Frame(MANIFEST_FRAME, key, msgspec.json.encode(manifest))
+
+
+def _half_of(journals: Sequence[SliceJournal]) -> int:
+    """How many of the first slices hold half of the batch, or a little more."""
+    sizes = list(accumulate(len(j.decided) for j in journals))
+    return bisect_left(sizes, sizes[-1] / 2) + 1
+
+
+def _changes_of(journal: Journal) -> Prepared:
+    """What the batch has made of the books, packed."""
+    books, changes = journal.books, Prepared()
+    for new, (command_id, time) in zip(books.new_rules, journal.rule_makers, strict=True):
+        rules.write_rules(changes, new, command_id, writes.seconds(time))
+    writes.update_wallets(changes, journal.touched.values())
+    writes.write_locks(changes, books.changed_locks.values(), books.known_locks)
+    writes.write_escrows(changes, books.changed_escrows.values())
+    writes.write_withdrawals(changes, books.changed_withdrawals.values())
+    writes.write_deposits(changes, books.changed_deposits.values())
+    if books.changed_addresses:
+        writes.write_addresses(changes, books.changed_addresses.values())
+        for account_key, index in books.moved_indices.items():
+            writes.write_address_counter(changes, account_key, index)
+    writes.write_network_fees(changes, books.changed_network_fees.values())
+    return changes
 
 
 def _slice_row(journal: SliceJournal, commands: int, digest: bytes, chain: bytes) -> batches.Slice:
