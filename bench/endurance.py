@@ -14,6 +14,8 @@ from streams.loadgen.plan import Layout, Script
 #: Twice what a batch takes at most, so that full ones are among them.
 BURST: Final = 10_000
 _EVERY_SECONDS: Final = 2.0
+#: A long run takes its time between them: each burst leaves some 40 MB on the disk.
+_BURSTS_MOST: Final = 500
 
 
 class Endured(NamedTuple):
@@ -32,13 +34,14 @@ def endure(stage: Stage, seed: int, users: int, burst: int, seconds: float, told
         name="endurance", players=script.players, funding=list(script.funding()), measured=()
     )
     market = script.marketplace()
+    every = max(_EVERY_SECONDS, seconds / _BURSTS_MOST)
     sent = 0
     with stage.workers(1) as processes:
         stage.settle(plan, told)
         with Memory(processes) as memory:
             started = time.monotonic()
             while (now := time.monotonic()) < started + seconds:
-                due = now + _EVERY_SECONDS
+                due = now + every
                 stage.apply(list(islice(market, burst)), lambda text: None)
                 sent += burst
                 told(f"{now - started:.0f} of {seconds:.0f} s, {memory.samples[-1]:.0f} MB")
