@@ -22,8 +22,9 @@ from api.home import (
 )
 from api.local_chain import LocalChain, provide_chain
 from api.probes import address_of
-from db import migrate, rules
+from db import migrate
 from db.engine import connect
+from db.ledger import rules
 from processors.seed import first_rules, keyring_of
 from schemas.settings import Settings
 from streams.kafka.admin import create_topics

@@ -10,7 +10,7 @@ import msgspec
 from api.database import Pool, Row
 from api.requests import Cursor, format_cursor
 from api.shapes import Entry, History
-from db.rules import decode_rules
+from db.ledger.rules import decode_rules
 from processors.ledger.escrows import escrow_result
 from processors.ledger.withdrawals import withdrawal_result
 from processors.telling import balance_of

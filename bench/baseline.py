@@ -27,7 +27,7 @@ import msgspec
 
 from bench.kafka import read_commands
 from bench.statements import Statements
-from db.reads import First
+from db.ledger.reads import First
 from processors.books import BatchBooks
 from processors.incoming import Record
 from processors.ledger.decide import decide

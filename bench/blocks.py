@@ -22,8 +22,8 @@ import msgspec
 import psutil
 
 from bench.stage import Stage, Told
-from db import chain
 from db.engine import Connection, connect
+from db.treasury import chain
 from streams.node.client import Endpoint, Node
 from streams.node.shapes import TransactionShape, header_hash
 from streams.watcher import booking

@@ -21,8 +21,9 @@ from psycopg import sql
 
 from bench.kafka import Gate, Marks, Place
 from bench.plans import PARTITIONS, Plan, outcomes_of
-from db import migrate, rules
+from db import migrate
 from db.engine import connect
+from db.ledger import rules
 from processors.seed import first_rules, keyring_of
 from schemas.ids import slice_base, text_of
 from schemas.settings import Settings

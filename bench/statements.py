@@ -12,9 +12,9 @@ from psycopg.types.numeric import Int8BinaryDumper
 
 from bench.kafka import Place
 from db.engine import connect
+from db.ledger.reads import First
+from db.ledger.rules import read_rules
 from db.plain import use_plain_values
-from db.reads import First
-from db.rules import read_rules
 from processors.incoming import Record
 from processors.ledger.postings import EntryRow
 from schemas.envelope import Command

@@ -1,1 +1,1 @@
-"""What PostgreSQL remembers: tables, migrations, and the functions that read and write batches."""
+"""What PostgreSQL remembers: tables, migrations, and the statements that read and write them."""

@@ -7,7 +7,7 @@ from typing import Final
 import psycopg
 from psycopg import errors
 
-from db.writes import OutpointOfAnother
+from db.ledger.writes import OutpointOfAnother
 
 #: The server is away, restarting, or has ended our session: nothing was decided by that, and a
 #: COMMIT without an answer may or may not have happened.

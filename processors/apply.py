@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from db import batches, partitions, reads, rules, writes
 from db.engine import Connection, Cursor
+from db.ledger import batches, partitions, reads, rules, writes
 from db.together import Answer, Prepared, Together, together
 from processors.books import BatchBooks, Derive
 from processors.gathering import Wanted, wanted_by

@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 
 from db.copy import entry_row, text_field
-from db.reads import First
-from db.writes import DeadLetter
+from db.ledger.reads import First
+from db.ledger.writes import DeadLetter
 from processors.books import BatchBooks
 from processors.incoming import Record, Slice, Undecidable
 from processors.ledger.decide import decide

@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 
 from db.copy import command_row
-from db.reads import First
-from db.writes import DeadLetter
+from db.ledger.reads import First
+from db.ledger.writes import DeadLetter
 from processors.incoming import Record, Undecidable
 from schemas.amounts import format_amount
 from schemas.envelope import Command

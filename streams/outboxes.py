@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from db.chain_outboxes import OutboxTable, Waiting, mark_sent, waiting
 from db.engine import Connection
+from db.treasury.outboxes import OutboxTable, Waiting, mark_sent, waiting
 from schemas.commands import CommandType
 from schemas.envelope import decode_data, encode_command
 from schemas.settings import Settings

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
-from db import chain_outboxes as outboxes
-from db.chain_outboxes import OutboxTable, Overdue
 from db.engine import Connection
+from db.treasury import outboxes
+from db.treasury.outboxes import OutboxTable, Overdue
 from schemas.settings import Settings
 from streams import metrics
 from streams.alarms import Standing

@@ -15,9 +15,9 @@ from rich.table import Table
 from api.commands.arguments import Commands, Number, Whole, counted
 from api.commands.operating import TOPIC, Since, User, code_of, database, reader, writer
 from api.console import standard_output
-from db import operating
 from db.engine import Connection
-from db.operating import Letter, LetterFilter
+from db.ledger import operating
+from db.ledger.operating import Letter, LetterFilter
 from schemas.ids import place_of
 from schemas.rejections import Rejection, is_dead_letter
 from schemas.settings import Settings

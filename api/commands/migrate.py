@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from db import migrate, rules
+from db import migrate
 from db.engine import connect
+from db.ledger import rules
 from processors.seed import first_rules, keyring_of
 from schemas.settings import Settings
 

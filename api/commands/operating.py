@@ -15,7 +15,7 @@ from click.core import Context, Parameter
 
 from api.commands.arguments import Number
 from db.engine import Connection, SchemaMismatchError
-from db.operating import Outcome, session
+from db.ledger.operating import Outcome, session
 from schemas.amounts import Koinu, format_amount, parse_amount
 from schemas.commands import UUID_PATTERN
 from schemas.ledger import HOUSE

@@ -13,8 +13,8 @@ from api.commands.operating import Amount, User, database, reader, send, sending
 from api.commands.operator_deposit import deposit
 from api.commands.operator_partition import partition
 from api.console import standard_output
-from db.operating import house_balances, is_known, rules_history
-from db.payout_story import signed_as
+from db.ledger.operating import house_balances, is_known, rules_history
+from db.treasury.story import signed_as
 from processors.dogecoin.derivation import AccountKeyUnusable
 from processors.dogecoin.keyring import AccountUnknown
 from processors.seed import keyring_of

@@ -10,7 +10,7 @@ import click
 
 from api.commands.arguments import Commands, Whole
 from api.commands.operating import Amount, User, database, reader, send, sending
-from db.operating import active_address, rules_history
+from db.ledger.operating import active_address, rules_history
 from schemas.amounts import Koinu
 from schemas.commands import CommandType, Data, DetectDeposit, ProcessDeposit, ReverseDeposit
 from schemas.settings import Settings

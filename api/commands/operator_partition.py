@@ -12,8 +12,8 @@ from rich.table import Table
 from api.commands.arguments import Commands, Number, Whole
 from api.commands.operating import TOPIC, code_of, database, reader, writer
 from api.console import standard_output
-from db import adoption
 from db.engine import Connection
+from db.ledger import adoption
 from schemas.settings import Settings
 from schemas.topics import CommandTopic
 from streams.kafka.groups import Group

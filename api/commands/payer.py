@@ -13,7 +13,7 @@ from api.commands.arguments import Commands, Whole, counted
 from api.commands.operating import Amount
 from api.commands.payer_desk import desk_of_payer, explained
 from api.commands.payer_stranded import adopt, give_up, restored, stranded
-from db.purse import Holding
+from db.treasury.purse import Holding
 from schemas.amounts import Koinu, format_amount
 from schemas.settings import Settings
 from streams import logs

@@ -7,10 +7,10 @@ from contextlib import closing, contextmanager
 
 import click
 
-from db.claims import ClaimsTaken
 from db.engine import SchemaMismatchError, require_schema
-from db.payouts import opened
-from db.purse import CoinsTaken
+from db.treasury.claims import ClaimsTaken
+from db.treasury.payouts import opened
+from db.treasury.purse import CoinsTaken
 from processors.dogecoin.derivation import AccountKeyUnusable
 from processors.dogecoin.fees import FeesImpossible
 from processors.dogecoin.keyring import AccountUnknown

@@ -25,9 +25,10 @@ from rich.table import Table
 
 from api.commands.arguments import counted
 from api.console import standard_output
-from db import migrate, rebuilding
-from db.audit import snapshot
+from db import migrate
+from db.audit.snapshot import snapshot
 from db.engine import DatabaseUrlError, SchemaMismatchError
+from db.ledger import rebuilding
 from db.roles import ensure_database
 from processors.dogecoin.derivation import AccountKeyUnusable
 from processors.dogecoin.keyring import AccountUnknown

@@ -9,7 +9,7 @@ from rich.table import Table
 from api.commands.arguments import Whole
 from api.commands.operating import database, reader
 from api.console import standard_output
-from db.operating import RulesVersion, rules_history
+from db.ledger.operating import RulesVersion, rules_history
 from schemas.settings import Settings
 from streams.operator.rules import fields_of
 

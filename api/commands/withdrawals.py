@@ -10,7 +10,7 @@ from rich.table import Table
 from api.commands.arguments import Commands, Whole, counted
 from api.commands.operating import User, database, reader
 from api.console import standard_output
-from db.payout_story import Line, line, lines, story
+from db.treasury.story import Line, line, lines, story
 from schemas.amounts import format_amount
 from schemas.ids import place_of
 from schemas.ledger import WithdrawalStatus

@@ -12,7 +12,7 @@ from processors.dogecoin.keyring import AccountUnknown
 from processors.seed import RulesOfAnotherAccount
 from schemas.settings import Settings
 from streams import logs
-from streams.worker_process import run_worker
+from streams.worker.process import run_worker
 
 
 @click.command()

@@ -6,8 +6,8 @@ that was put in its place.
 
 from __future__ import annotations
 
-from db.audit import FIRST_MAX, Digested, KeyPlace, Snapshot, StoredSlice
-from db.batches import CHAIN_START, chained
+from db.audit.snapshot import FIRST_MAX, Digested, KeyPlace, Snapshot, StoredSlice
+from db.ledger.batches import CHAIN_START, chained
 from processors.dogecoin.derivation import CHANGE_CHAIN
 from processors.dogecoin.keyring import Keyring
 from schemas.addresses import decode_address

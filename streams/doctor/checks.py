@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from db import audit_chain
-from db.audit import CHECKS, Snapshot, snapshot
-from db.audit_books import Check
+from db.audit import coins
+from db.audit.books import Check
+from db.audit.snapshot import CHECKS, Snapshot, snapshot
 from processors.seed import keyring_of
 from schemas.settings import Settings, SettingsError
 from streams.doctor import chain, log, onchain, rules
@@ -136,15 +136,15 @@ def _onchain(settings: Settings, books: Snapshot, runner: _Runner) -> Iterator[E
     idle = "nothing is followed on a chain" if where is None else None
     if closed:
         idle = f"{books.role()} may not read {', '.join(closed)}"
-    for check in audit_chain.FOLLOWED:
+    for check in coins.FOLLOWED:
         yield runner.query(check, left_out=idle)
     reason = onchain.not_at_tip(where) if where is not None and idle is None else idle
-    for check in audit_chain.at_tip(played=played):
+    for check in coins.at_tip(played=played):
         yield runner.query(check, left_out=reason)
     yield runner.run(
         "books and coins",
         onchain.CLOSING_SAYS,
-        audit_chain.CLOSING_TABLES,
+        coins.CLOSING_TABLES,
         lambda: onchain.check_closing(books, where, played=played),
         left_out=reason,
     )

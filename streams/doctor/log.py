@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from db.audit import FIRST_MAX, Snapshot, Standing, StoredSlice
-from db.rules import decode_rules
+from db.audit.snapshot import FIRST_MAX, Snapshot, Standing, StoredSlice
+from db.ledger.rules import decode_rules
 from schemas.publications import Manifest
 from schemas.settings import Settings
 from schemas.topics import BATCHES, CommandTopic, topic_name

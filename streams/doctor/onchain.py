@@ -9,8 +9,8 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Final
 
-from db.audit import FIRST_MAX, Snapshot, UnspentCoin
-from db.audit_chain import Closing, Followed
+from db.audit.coins import Closing, Followed
+from db.audit.snapshot import FIRST_MAX, Snapshot, UnspentCoin
 from processors.dogecoin.scripts import p2pkh_script
 from schemas.amounts import format_amount
 from schemas.settings import Settings

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import msgspec
 
-from db.audit import FIRST_MAX, Snapshot, StoredRules
+from db.audit.snapshot import FIRST_MAX, Snapshot, StoredRules
 from processors.ledger.rules import applied, asked_for
 from schemas.commands import CommandType, RotateAccount
 from schemas.envelope import request_hash_of

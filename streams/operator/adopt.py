@@ -1,8 +1,8 @@
 """The ways out of a halted partition: what an operator decides, and what follows from it.
 
-A partition halts where the log is not the one that was applied (``streams.takeover``). Whoever
-knows why may let the workers go on: on a topic that was made anew, or at an offset of the present
-one. What is given up by that is said before, and refused while it can still be saved.
+A partition halts where the log is not the one that was applied (``streams.worker.takeover``).
+Whoever knows why may let the workers go on: on a topic that was made anew, or at an offset of the
+present one. What is given up by that is said before, and refused while it can still be saved.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Final, NamedTuple
 
-from db import adoption
-from db.adoption import Changed, Row
 from db.engine import Connection
+from db.ledger import adoption
+from db.ledger.adoption import Changed, Row
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
 from streams.alarms import Alarms

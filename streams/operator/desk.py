@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from db.engine import Connection
-from db.operating import Outcome, await_outcome, listen
+from db.ledger.operating import Outcome, await_outcome, listen
 from schemas.commands import HOUSE_COMMANDS, TOPIC_OF, CommandType, Data
 from schemas.envelope import encode_command, read_command
 from schemas.ledger import HOUSE

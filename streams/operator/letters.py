@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from db.engine import Connection
-from db.operating import Letter, mark_replayed
+from db.ledger.operating import Letter, mark_replayed
 from schemas.envelope import read_command
 from schemas.rejections import Malformed
 from schemas.topics import CommandTopic

@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from db import adoption
-from db.adoption import OutboxRow
 from db.engine import Connection
+from db.ledger import adoption
+from db.ledger.adoption import OutboxRow
 from processors.apply import unpack_frames
 from processors.telling import DEAD_LETTER_FRAME, EVENT_FRAME, MANIFEST_FRAME, Frame
 from schemas.settings import Settings

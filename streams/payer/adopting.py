@@ -11,13 +11,13 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from db import payouts as store
-from db import stranded
-from db.claims import adopt_claims, payees
 from db.engine import Cursor
-from db.payouts import Payout
-from db.purse import hold
-from db.stranded import Paid, Stranger
+from db.treasury import payouts as store
+from db.treasury import stranded
+from db.treasury.claims import adopt_claims, payees
+from db.treasury.payouts import Payout
+from db.treasury.purse import hold
+from db.treasury.stranded import Paid, Stranger
 from processors.dogecoin.building import Purpose, Template, TemplateInput, TemplateOutput
 from processors.dogecoin.scripts import address_of_script
 from processors.dogecoin.transactions import Transaction

@@ -12,8 +12,8 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from db import payouts as store
-from db.payouts import Block, Tip
+from db.treasury import payouts as store
+from db.treasury.payouts import Block, Tip
 from streams.node.client import NodeFault
 from streams.node.shapes import BlockShape, TransactionShape
 from streams.payer.judging import Outpoint

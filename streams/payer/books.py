@@ -7,10 +7,10 @@ the outbox: a malleated twin is named by none of our versions.
 
 from __future__ import annotations
 
-from db.chain_outboxes import Order
-from db.claims import payees
 from db.engine import Cursor
-from db.payouts import Payout, Version, count_keys, staged_data
+from db.treasury.claims import payees
+from db.treasury.outboxes import Order
+from db.treasury.payouts import Payout, Version, count_keys, staged_data
 from schemas.commands import CommandType, Data, MoveCustody, RecordNetworkFee
 from schemas.envelope import decode_data
 from schemas.ledger import HOUSE

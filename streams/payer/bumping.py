@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Final
 
-from db import payouts as store
 from db.engine import Cursor
-from db.payouts import Tip
-from db.purse import Purse, reserve
+from db.treasury import payouts as store
+from db.treasury.payouts import Tip
+from db.treasury.purse import Purse, reserve
 from processors.dogecoin.building import Change, NoCommonInput, Template, bump
 from processors.dogecoin.fees import FeePolicy
 from processors.dogecoin.selection import CannotPay, Coin

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from db.payouts import buried, read_tip
-from db.purse import release
+from db.treasury.payouts import buried, read_tip
+from db.treasury.purse import release
 from streams.payer.office import Office
 
 

@@ -9,9 +9,9 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from db.claims import Pending, dust, insert_claims, owed_in_claims, pending
-from db.payouts import stage
-from db.purse import spendable_total
+from db.treasury.claims import Pending, dust, insert_claims, owed_in_claims, pending
+from db.treasury.payouts import stage
+from db.treasury.purse import spendable_total
 from processors.dogecoin.fees import DUST_HARD
 from schemas.amounts import format_amount
 from streams.payer import orders

@@ -11,11 +11,11 @@ import logging
 from collections.abc import Collection, Iterable
 from typing import NamedTuple, assert_never
 
-from db import payouts as store
-from db.claims import payees
 from db.engine import Cursor
-from db.payouts import Payout, Tip, Version
-from db.purse import held, spends_of
+from db.treasury import payouts as store
+from db.treasury.claims import payees
+from db.treasury.payouts import Payout, Tip, Version
+from db.treasury.purse import held, spends_of
 from streams.metrics import PAYOUTS, PAYOUTS_OPEN
 from streams.payer import books, orders, templates
 from streams.payer.ancestry import Ancestry

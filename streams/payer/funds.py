@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from db import payouts as store
 from db.engine import Cursor
+from db.treasury import payouts as store
 from schemas.amounts import KOINU_PER_DOGE, format_amount
 from streams.metrics import COINS_MISSING
 from streams.payer import templates

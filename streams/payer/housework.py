@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from db import payouts as store
 from db.engine import Cursor
-from db.payouts import Tip
-from db.purse import (
+from db.treasury import payouts as store
+from db.treasury.payouts import Tip
+from db.treasury.purse import (
     Holding,
     Purse,
     holdings,

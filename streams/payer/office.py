@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from db.engine import Connection, Cursor
-from db.payouts import Tip, read_tip
-from db.purse import Purse, lock_change_index, use_change_index, watch_change
-from db.rules import read_rules
+from db.ledger.rules import read_rules
+from db.treasury.payouts import Tip, read_tip
+from db.treasury.purse import Purse, lock_change_index, use_change_index, watch_change
 from processors.dogecoin.building import Change, Template
 from processors.dogecoin.derivation import CHANGE_CHAIN, Keychain
 from processors.dogecoin.fees import FeePolicy

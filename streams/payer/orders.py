@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
-from db.chain_outboxes import Order
-from db.claims import Payee, claim_key
+from db.treasury.claims import Payee, claim_key
+from db.treasury.outboxes import Order
 from schemas.amounts import Koinu, format_amount
 from schemas.commands import (
     DATA_OF,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from db.payouts import read_tip, survey
+from db.treasury.payouts import read_tip, survey
 from streams.metrics import PAYOUTS_OPEN
 from streams.payer.adopting import Recognition
 from streams.payer.ancestry import Ancestry

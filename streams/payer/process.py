@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from db.chain_outboxes import PAYER_OUTBOX
-from db.claims import ClaimsTaken
 from db.engine import Connection, connect, require_schema
 from db.failures import RIVALRY
-from db.payouts import opened, take_lock
-from db.purse import CoinsTaken, accounts_under_way
-from db.rules import read_rules
+from db.ledger.rules import read_rules
+from db.treasury.claims import ClaimsTaken
+from db.treasury.outboxes import PAYER_OUTBOX
+from db.treasury.payouts import opened, take_lock
+from db.treasury.purse import CoinsTaken, accounts_under_way
 from processors.dogecoin.keyring import Keyring
 from processors.dogecoin.signing import AccountSigner
 from processors.seed import keyring_of, require_known_account

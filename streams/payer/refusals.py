@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from db.payouts import refused
+from db.treasury.payouts import refused
 from streams.payer.office import Office
 
 _LATELY_SECONDS: Final = 86_400.0

@@ -9,10 +9,10 @@ import logging
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from db import payouts as store
-from db.claims import Payee, assign_claims, awaited, to_pay
 from db.engine import Cursor
-from db.purse import Purse, reserve, spendable, spendable_total
+from db.treasury import payouts as store
+from db.treasury.claims import Payee, assign_claims, awaited, to_pay
+from db.treasury.purse import Purse, reserve, spendable, spendable_total
 from processors.dogecoin.building import Change, Template, build, withdrawal
 from processors.dogecoin.scripts import NotPayable
 from processors.dogecoin.selection import CannotPay, Coin, NotEnough

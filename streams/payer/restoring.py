@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from db.purse import lock_change_index
+from db.treasury.purse import lock_change_index
 from streams.payer.office import Desk, change_at, use_change_of
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 
-from db import payouts as store
-from db.claims import Payee, payees, standings
 from db.engine import Cursor
-from db.payouts import Version
-from db.purse import held
+from db.treasury import payouts as store
+from db.treasury.claims import Payee, payees, standings
+from db.treasury.payouts import Version
+from db.treasury.purse import held
 from processors.dogecoin.building import Purpose, Template
 from processors.dogecoin.checking import TemplateUnsound
 from schemas.payouts import PayoutKind

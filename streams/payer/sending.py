@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from db.claims import payees
-from db.payouts import Version, advance, note_attempt, read_tip, stage, to_send, versions
+from db.treasury.claims import payees
+from db.treasury.payouts import Version, advance, note_attempt, read_tip, stage, to_send, versions
 from schemas.payouts import PayoutStatus
 from streams.metrics import SENDS
 from streams.node.answers import Answer, Reason, Verdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from db.claims import oldest_awaited_seconds, settle_claims
+from db.treasury.claims import oldest_awaited_seconds, settle_claims
 from streams.payer.office import Office
 
 log = logging.getLogger(__name__)

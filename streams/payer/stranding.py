@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from db import payouts as store
-from db import stranded
-from db.claims import Payee
 from db.engine import Cursor
-from db.payouts import read_tip
+from db.treasury import payouts as store
+from db.treasury import stranded
+from db.treasury.claims import Payee
+from db.treasury.payouts import read_tip
 from schemas.amounts import format_amount
 from schemas.payouts import PayoutStatus
 from streams.metrics import STRANDED

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from db import payouts as store
 from db.engine import Cursor
-from db.payouts import Payout
+from db.treasury import payouts as store
+from db.treasury.payouts import Payout
 from schemas.payouts import PayoutStatus
 from streams.metrics import PAYOUTS
 from streams.payer import books

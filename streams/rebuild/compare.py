@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 from itertools import zip_longest
 from typing import NamedTuple
 
-from db.audit import Snapshot, snapshot
-from db.statehash import QUERIES, Place, TableHash
+from db.audit.snapshot import Snapshot, snapshot
+from db.ledger.statehash import QUERIES, Place, TableHash
 from streams.rebuild.replay import Rebuild
 
 #: Told the table under way, how many are done, and of how many.

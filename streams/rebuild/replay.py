@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from db import rebuilding
-from db.batches import REBUILDER
 from db.engine import Connection
+from db.ledger import rebuilding
+from db.ledger.batches import REBUILDER
 from processors.apply import Applier, Claim
 from processors.dogecoin.keyring import AccountUnknown
 from processors.incoming import Record, Undecidable
@@ -77,7 +77,7 @@ class Rebuild:
         resume: bool = False,
         progress: Progress = lambda stage, done, total: None,
     ) -> None:
-        """``connection`` is of ``db.rebuilding.target``. Raises ``TargetNotEmpty``."""
+        """``connection`` is of ``db.ledger.rebuilding.target``. Raises ``TargetNotEmpty``."""
         if not resume and rebuilding.batch_count(connection):
             raise TargetNotEmpty(" ".join((TargetNotEmpty.__doc__ or "").split()))
         self._settings = settings

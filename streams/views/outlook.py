@@ -10,10 +10,10 @@ import threading
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from db.chain import tip
 from db.engine import connect
-from db.purse import Purse, free_koinu
-from db.rules import RulesMissing, read_rules
+from db.ledger.rules import RulesMissing, read_rules
+from db.treasury.chain import tip
+from db.treasury.purse import Purse, free_koinu
 from processors.dogecoin.networks import CHAINS
 from processors.seed import RulesOfAnotherAccount, keyring_of, require_known_account
 from schemas.settings import Settings

@@ -14,11 +14,12 @@ import logging
 from collections import defaultdict
 from typing import Final, NamedTuple
 
-from db import chain, chain_blocks
-from db.chain import State
-from db.chain_blocks import Coin, Payment, Spend, Spender
 from db.engine import Connection, Cursor
 from db.together import together
+from db.treasury import blocks as chain_blocks
+from db.treasury import chain
+from db.treasury.blocks import Coin, Payment, Spend, Spender
+from db.treasury.chain import State
 from streams import metrics
 from streams.node.shapes import BlockShape
 from streams.watcher import matching

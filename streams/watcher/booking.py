@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from db import chain, chain_blocks
-from db.chain_blocks import Coin, Crediting, Payment, Receipt, Spend, Spender, Standing
-from db.chain_outboxes import WATCHER_OUTBOX, enqueue
 from db.engine import Connection
-from db.rules import read_rules
+from db.ledger.rules import read_rules
 from db.together import Together, together
+from db.treasury import blocks as chain_blocks
+from db.treasury import chain
+from db.treasury.blocks import Coin, Crediting, Payment, Receipt, Spend, Spender, Standing
+from db.treasury.outboxes import WATCHER_OUTBOX, enqueue
 from processors.dogecoin.crediting import asked_of, confirmations_asked, exposed_blocks
 from schemas.addresses import decode_address
 from schemas.records import Rules

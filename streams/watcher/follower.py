@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable
 from typing import Final, assert_never
 
-from db import chain as book
-from db.chain_blocks import CONTRADICTED
-from db.chain_outboxes import WATCHER_OUTBOX, refused_receipts
 from db.engine import Connection, connect, require_schema
+from db.treasury import chain as book
+from db.treasury.blocks import CONTRADICTED
+from db.treasury.outboxes import WATCHER_OUTBOX, refused_receipts
 from processors.dogecoin.following import Extend, Halt, Place, Rest, Undo, Wait
 from processors.dogecoin.networks import CHAINS, expected_genesis
 from schemas.amounts import format_amount

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from db.chain import Watched
-from db.chain_blocks import Coin, Payment, Spend, Spender
+from db.treasury.blocks import Coin, Payment, Spend, Spender
+from db.treasury.chain import Watched
 from processors.dogecoin.scripts import public_key_hash_of
 from processors.dogecoin.transactions import Transaction
 from streams.node.client import NodeUnusable

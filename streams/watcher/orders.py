@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from db.chain_blocks import Receipt
-from db.chain_outboxes import Order
+from db.treasury.blocks import Receipt
+from db.treasury.outboxes import Order
 from schemas.amounts import Koinu
 from schemas.commands import (
     CommandType,

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from db import chain
 from db.engine import connect, require_schema
+from db.treasury import chain
 from schemas.settings import Settings
 from streams.probe import run_with_probe
 from streams.watcher.follower import Watcher

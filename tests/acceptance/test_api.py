@@ -35,7 +35,7 @@ from jwt.algorithms import RSAAlgorithm
 from api.auth import INTERNAL, mint
 from api.cli import group
 from db.engine import connect
-from db.rules import seed_rules
+from db.ledger.rules import seed_rules
 from processors.dogecoin.derivation import account_keys
 from processors.seed import first_rules, keyring_of
 from schemas.settings import PREFIX, Settings

@@ -18,7 +18,7 @@ import pytest
 from api.auth import INTERNAL, mint
 from api.routes import PREFIX
 from db.engine import connect
-from db.rules import seed_rules
+from db.ledger.rules import seed_rules
 from processors.seed import first_rules, keyring_of
 from schemas.amounts import parse_amount
 from schemas.settings import Settings

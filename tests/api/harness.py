@@ -17,9 +17,9 @@ from aiohttp.test_utils import TestClient
 
 from api.auth import INTERNAL, mint
 from db.engine import connect
-from db.partitions import take_over
+from db.ledger.partitions import take_over
+from db.ledger.rules import seed_rules
 from db.plain import use_plain_values
-from db.rules import seed_rules
 from processors.apply import Applier, Claim
 from processors.dogecoin.derivation import Keychain, account_keys
 from processors.dogecoin.keyring import Keyring

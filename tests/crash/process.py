@@ -18,7 +18,7 @@ from typing import Any
 from schemas.settings import Settings
 from streams import logs
 from streams.kafka.consume import CommandConsumer
-from streams.worker_process import run_worker
+from streams.worker.process import run_worker
 
 #: Not a step of the worker's own: records are fetched, and the batch is not yet taken as it is.
 FILLING = "filling"

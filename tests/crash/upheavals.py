@@ -10,7 +10,7 @@ from typing import Final
 import psycopg
 from confluent_kafka.admin import AdminClient
 
-from db import rebuilding
+from db.ledger import rebuilding
 from schemas.topics import CommandTopic, topic_name
 from streams import rebuild
 from streams.kafka.admin import Admin, create_topics

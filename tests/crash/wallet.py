@@ -22,8 +22,8 @@ from typing import Final
 import msgspec
 import psycopg
 
-from db import rebuilding
-from db.audit import snapshot
+from db.audit.snapshot import snapshot
+from db.ledger import rebuilding
 from schemas.settings import Settings
 from schemas.topics import TOPICS, topic_name
 from streams import rebuild

@@ -8,10 +8,10 @@ from typing import Final
 import psycopg
 import pytest
 
-from db import batches, partitions
-from db.batches import Frames, Sealed, Slice
 from db.engine import Connection
-from db.partitions import Fenced
+from db.ledger import batches, partitions
+from db.ledger.batches import Frames, Sealed, Slice
+from db.ledger.partitions import Fenced
 from db.together import together
 from tests.conftest import Database
 from tests.support.till import seeded, worker_connection

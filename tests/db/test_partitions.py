@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from db import partitions
-from db.partitions import Fenced
+from db.ledger import partitions
+from db.ledger.partitions import Fenced
 from db.together import together
 from tests.conftest import Database
 from tests.support.till import worker_connection

@@ -8,8 +8,8 @@ from itertools import islice
 import psycopg
 import pytest
 
-from db.batches import digest_of
-from db.partitions import Fenced
+from db.ledger.batches import digest_of
+from db.ledger.partitions import Fenced
 from processors.incoming import Record, Undecidable
 from schemas.amounts import Share
 from schemas.commands import (

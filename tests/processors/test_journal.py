@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 import pytest
 
-from db.reads import First
+from db.ledger.reads import First
 from processors.books import BatchBooks
 from processors.incoming import Record, Undecidable, read_batch
 from processors.journal import Counts, Journal

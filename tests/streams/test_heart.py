@@ -25,7 +25,7 @@ from streams.local.process import free_port
 from streams.payer.process import Till
 from streams.probe import Process, run_with_probe
 from streams.watcher.follower import Watcher
-from streams.worker import Worker
+from streams.worker.worker import Worker
 from tests.support.eventually import eventually
 
 _XPRV, _XPUB = account_keys(bytes(64), "regtest")

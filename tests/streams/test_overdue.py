@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from db.chain_outboxes import PAYER_OUTBOX
+from db.treasury.outboxes import PAYER_OUTBOX
 from schemas.settings import Settings
 from streams.alarms import Standing
 from streams.overdue import Orders

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import msgspec
 
-from db import partitions
 from db.engine import connect
+from db.ledger import partitions
+from db.ledger.rules import seed_rules
 from db.plain import use_plain_values
-from db.rules import seed_rules
 from processors.apply import Applier, Claim
 from processors.seed import first_rules
 from schemas.settings import Settings

@@ -13,7 +13,7 @@ from schemas.topics import CommandTopic, topic_name
 from streams.kafka.admin import create_topics
 from streams.kafka.groups import Group
 from streams.kafka.produce import Delivery, Producer
-from streams.worker import Worker
+from streams.worker.worker import Worker
 from tests.conftest import Database
 from tests.support.eventually import eventually
 from tests.support.played import address_in, seed, with_account

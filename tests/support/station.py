@@ -11,7 +11,7 @@ import psycopg
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from db.engine import connect
-from db.rules import seed_rules
+from db.ledger.rules import seed_rules
 from processors.dogecoin.derivation import account_keys
 from processors.seed import first_rules, keyring_of
 from schemas.events import CloudEvent
@@ -31,7 +31,7 @@ from streams.kafka.admin import Admin, create_topics
 from streams.kafka.config import partition_of
 from streams.kafka.groups import Group
 from streams.kafka.produce import Delivery, Producer
-from streams.worker import Worker
+from streams.worker.worker import Worker
 from tests.support.audit import Connection, faults_of_books, faults_of_chain
 from tests.support.commands import Wire
 from tests.support.eventually import eventually

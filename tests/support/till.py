@@ -9,10 +9,10 @@ from typing import Any, Final
 import msgspec
 import psycopg
 
-from db import partitions
 from db.engine import connect, look_up_by_index
+from db.ledger import partitions
+from db.ledger.rules import seed_rules
 from db.plain import use_plain_values
-from db.rules import seed_rules
 from processors.apply import Applied, Applier, Claim, StagedSlice
 from processors.incoming import Record
 from processors.telling import DEAD_LETTER_FRAME, EVENT_FRAME, MANIFEST_FRAME

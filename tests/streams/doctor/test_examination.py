@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from db.audit import CHECKS, snapshot
-from db.audit_told import TOLD
+from db.audit.snapshot import CHECKS, snapshot
+from db.audit.told import TOLD
 from schemas.settings import Settings
 from streams.doctor import Options, Report, examination, examine
 from tests.conftest import Database, Databases

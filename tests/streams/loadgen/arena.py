@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from db.reads import First
+from db.ledger.reads import First
 from processors.books import BatchBooks
 from processors.incoming import Record, read_batch
 from processors.journal import Journal

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 import msgspec
 
 from db.engine import connect
-from db.rules import seed_rules
+from db.ledger.rules import seed_rules
 from processors.dogecoin.derivation import account_keys
 from processors.seed import first_rules, keyring_of
 from schemas.settings import Settings
 from streams.kafka.admin import create_topics
-from streams.worker import Worker
+from streams.worker.worker import Worker
 
 
 def prepared(settings: Settings) -> Settings:

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from db.operating import session
+from db.ledger.operating import session
 from schemas.commands import CommandType, Fund, WithdrawRevenue
 from schemas.ledger import HOUSE
 from schemas.settings import Settings

@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from api.commands import dead_letters
-from db import operating
-from db.operating import LetterFilter, session
+from db.ledger import operating
+from db.ledger.operating import LetterFilter, session
 from schemas.settings import Settings
 from tests.conftest import Database
 from tests.support.played import play, seed

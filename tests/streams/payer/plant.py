@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from db.engine import connect
-from db.rules import seed_rules
+from db.ledger.rules import seed_rules
 from processors.seed import first_rules, keyring_of
 from schemas.amounts import KOINU_PER_DOGE, Koinu
 from schemas.commands import AssignAddress, CancelWithdrawal, RequestWithdrawal

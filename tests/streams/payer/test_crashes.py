@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from db.payouts import opened, take_lock
+from db.treasury.payouts import opened, take_lock
 from streams.local.node.mining import Plan
 from tests.conftest import Database, Databases
 from tests.streams.payer.fuzz import Crashed, Field, field_on

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from db.claims import owed_in_claims
-from db.payouts import read_tip
+from db.treasury.claims import owed_in_claims
+from db.treasury.payouts import read_tip
 from processors.dogecoin.derivation import CHANGE_CHAIN
 from processors.dogecoin.fees import DUST_HARD
 from processors.dogecoin.keyring import Keyring

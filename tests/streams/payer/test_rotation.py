@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from db.purse import Holding
+from db.treasury.purse import Holding
 from processors.dogecoin.derivation import Keychain, account_keys
 from processors.dogecoin.fees import FeePolicy
 from schemas.commands import AssignAddress, RotateAccount

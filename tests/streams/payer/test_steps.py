@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from db.chain_outboxes import Order
+from db.treasury.outboxes import Order
 from processors.dogecoin.checking import TemplateUnsound
 from schemas.commands import FailWithdrawal, FreezeWallet, UnfreezeWallet
 from schemas.payouts import PayoutKind

@@ -21,7 +21,7 @@ import pytest
 from bip_utils import Base58Decoder, Base58Encoder, WifEncoder
 
 from db.engine import connect
-from db.rules import seed_rules
+from db.ledger.rules import seed_rules
 from processors.dogecoin.derivation import PrivateAccount, account_keys
 from processors.dogecoin.hidden import Hidden
 from processors.seed import first_rules, keyring_of

@@ -16,8 +16,8 @@ import msgspec
 import psycopg
 
 from db.engine import connect
-from db.payouts import opened
-from db.rules import seed_rules
+from db.ledger.rules import seed_rules
+from db.treasury.payouts import opened
 from processors.apply import Applier
 from processors.dogecoin.building import Template, TemplateInput, to_cold
 from processors.dogecoin.derivation import Keychain, account_keys

@@ -8,7 +8,7 @@ from contextlib import closing
 import msgspec
 import pytest
 
-from db import rebuilding
+from db.ledger import rebuilding
 from schemas.publications import Manifest
 from schemas.settings import Settings
 from schemas.topics import BATCHES, topic_name

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from api.commands.rebuild import command
-from db import rebuilding, rules
-from db.audit import snapshot
+from db.audit.snapshot import snapshot
 from db.engine import connect
+from db.ledger import rebuilding, rules
 from processors.dogecoin.derivation import account_keys
 from processors.dogecoin.keyring import AccountUnknown
 from processors.ledger.decide import DECISIONS

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from db.engine import Connection, connect
-from db.rules import seed_rules
+from db.ledger.rules import seed_rules
 from processors.dogecoin.derivation import EXTERNAL_CHAIN
 from processors.seed import first_rules
 from schemas.settings import Settings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from db import chain
 from db.engine import connect
+from db.treasury import chain
 from processors.dogecoin.building import Template, TemplateInput, to_cold
 from processors.dogecoin.derivation import CHANGE_CHAIN, account_keys
 from processors.dogecoin.hidden import Hidden

@@ -20,7 +20,7 @@ from schemas.settings import Settings
 from schemas.topics import CommandTopic
 from streams.kafka.admin import create_topics
 from streams.watcher.follower import Watcher
-from streams.worker import Worker
+from streams.worker.worker import Worker
 from tests.conftest import Database
 from tests.crash.wallet import bare_environment
 from tests.streams.watcher.lookout import Lookout, running

@@ -14,8 +14,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from db.chain_outboxes import WATCHER_OUTBOX, mark_sent, waiting
 from db.engine import Connection, connect
+from db.treasury.outboxes import WATCHER_OUTBOX, mark_sent, waiting
 from processors.dogecoin.scripts import script_of_address
 from processors.dogecoin.transactions import Input, Output, Transaction
 from schemas.amounts import Koinu

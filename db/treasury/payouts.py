@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from db.chain_outboxes import PAYER_OUTBOX, Order, enqueue
 from db.engine import Connection, Cursor, connect
-from db.purse import release
 from db.rows import grouped, number
+from db.treasury.outboxes import PAYER_OUTBOX, Order, enqueue
+from db.treasury.purse import release
 from schemas.payouts import PayoutKind, PayoutStatus
 
 #: One number for the advisory lock of the one payer: "payer" in ASCII.

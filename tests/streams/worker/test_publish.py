@@ -12,12 +12,12 @@ from processors.apply import StagedSlice
 from processors.telling import DEAD_LETTER_FRAME, EVENT_FRAME, MANIFEST_FRAME, Frame
 from schemas.settings import Settings
 from schemas.topics import BATCHES, DEAD_LETTERS, EVENTS, CommandTopic
-from streams import publish
 from streams.kafka.admin import create_topics
 from streams.kafka.config import KafkaUnavailable, partition_of
 from streams.kafka.groups import Group
 from streams.kafka.produce import PublishRefused
-from streams.publish import Publisher
+from streams.worker import publish
+from streams.worker.publish import Publisher
 from tests.support.eventually import eventually
 from tests.support.member import Member
 from tests.support.station import read_all

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from db.audit_books import Check
+from db.audit.books import Check
 
 _HALTED: Final = """
 SELECT format('topic %s, partition %s', topic, partition) AS subject, halted AS detail

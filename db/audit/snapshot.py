@@ -13,15 +13,16 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
-from db import audit_chain, statehash
-from db.audit_books import BOOKS, Check
-from db.audit_chain import Closing, Followed
-from db.audit_guards import GUARDS
-from db.audit_log import LOG
-from db.audit_told import TOLD
+from db.audit import coins
+from db.audit.books import BOOKS, Check
+from db.audit.coins import Closing, Followed
+from db.audit.guards import GUARDS
+from db.audit.log import LOG
+from db.audit.told import TOLD
 from db.copy import COMMAND_COLUMNS, ENTRY_COLUMNS, read_rows
 from db.engine import Connection, connect, require_schema
-from db.rules import decode_rules
+from db.ledger import statehash
+from db.ledger.rules import decode_rules
 from schemas.ids import LEG_MAX, Place, number_of, place_of, text_of
 from schemas.records import Rules
 
@@ -354,11 +355,11 @@ class Snapshot:
 
     def followed(self) -> Followed | None:
         """How far the chain is followed; None where its side is not in use."""
-        return audit_chain.followed(self._connection)
+        return coins.followed(self._connection)
 
     def closing(self) -> Closing:
         """Our coins, the ledger's account, and what is under way between the two."""
-        return audit_chain.closing(self._connection)
+        return coins.closing(self._connection)
 
     def watched(self) -> Iterator[WatchedScript]:
         """Every script that is watched."""
@@ -394,7 +395,7 @@ class Snapshot:
         return statehash.adopted(self._connection)
 
     def hash_of(self, table: str, left_out: Collection[statehash.Place]) -> statehash.TableHash:
-        """The hash of a table of ``db.statehash``."""
+        """The hash of a table of ``db.ledger.statehash``."""
         return statehash.table_hash(self._connection, table, left_out)
 
     def rows_of(

@@ -11,17 +11,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from db import batches, partitions
 from db.engine import Connection
+from db.ledger import batches, partitions
 from processors.apply import Claim, StagedSlice, unpack_frames
 from processors.incoming import Record
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
-from streams.continuity import Hole
 from streams.kafka.admin import Admin, TopicFacts, TopicsAsked
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.consume import Assignment, CommandConsumer
 from streams.kafka.view import LogView
+from streams.worker.continuity import Hole
 
 log = logging.getLogger(__name__)
 

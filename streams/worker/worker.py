@@ -1,8 +1,9 @@
 """The worker: commands from Kafka into the ledger, their events out, exactly once.
 
 ``run`` is a loop around ``run_once``, which applies one batch. Whatever goes wrong, the way back is
-the same: give up what is in hand and take the partitions over again (``streams.takeover``), since
-the database alone knows what was applied, and the group's committed offset what was published.
+the same: give up what is in hand and take the partitions over again
+(``streams.worker.takeover``), since the database alone knows what was applied, and the group's
+committed offset what was published.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final
 
-from db.batches import PRUNED_MAX, prune_outbox, set_apart_since
 from db.engine import Connection, connect, look_up_by_index, require_schema
 from db.failures import LOCKED, REFUSED, RIVALRY
-from db.partitions import Fenced
+from db.ledger.batches import PRUNED_MAX, prune_outbox, set_apart_since
+from db.ledger.partitions import Fenced
 from db.plain import use_plain_values
 from processors.apply import Applied, Applier, Claim, Prepare, StagedSlice
 from processors.books import Derive
@@ -28,16 +29,16 @@ from processors.incoming import Record, Undecidable
 from schemas.settings import Settings
 from streams import metrics
 from streams.alarms import Alarms
-from streams.continuity import RecordMissed, holes
 from streams.garbage import collected_seldom
 from streams.heart import Heart
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.consume import Assignment, CommandConsumer
 from streams.kafka.produce import PublishRefused
 from streams.outages import BROKER, OUTAGES, Backoff, server_of
-from streams.publish import Publisher
 from streams.records import Reader, Untimed
-from streams.takeover import Place, TakeOver
+from streams.worker.continuity import RecordMissed, holes
+from streams.worker.publish import Publisher
+from streams.worker.takeover import Place, TakeOver
 
 log = logging.getLogger(__name__)
 

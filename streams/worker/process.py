@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable
 
 from db.engine import connect
-from db.rules import read_rules
+from db.ledger.rules import read_rules
 from processors.seed import keyring_of, require_known_account
 from schemas.settings import Settings
 from streams.probe import run_with_probe
-from streams.worker import Worker
+from streams.worker.worker import Worker
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
-from db.audit_orders import TREASURY
 from db.engine import Connection, Cursor
 from db.plain import columns
+from db.treasury.orders import TREASURY
 
 OutboxTable = Literal["watcher_outbox", "payer_outbox"]
 WATCHER_OUTBOX: Final = "watcher_outbox"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from db.audit_orders import TREASURY
 from db.engine import Cursor
-from db.payouts import SAME_INPUTS
+from db.treasury.orders import TREASURY
+from db.treasury.payouts import SAME_INPUTS
 
 #: The height while no block is followed.
 UNKNOWN: Final = -1

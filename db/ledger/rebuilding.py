@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from db import partitions, rules
-from db.batches import REBUILDER, Slice
 from db.engine import Connection, connect, look_up_by_index, require_schema
+from db.ledger import partitions, rules
+from db.ledger.batches import REBUILDER, Slice
 from db.plain import use_plain_values
 from schemas.records import Rules
 

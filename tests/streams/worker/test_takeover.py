@@ -31,7 +31,7 @@ from streams.kafka.admin import Admin, create_topics
 from streams.kafka.config import client_config, partition_of
 from streams.kafka.groups import Group
 from streams.operator.adopt import adopt, look, plan
-from streams.worker import Worker
+from streams.worker.worker import Worker
 from tests.support.books import USERS
 from tests.support.commands import Wire, wire
 from tests.support.eventually import eventually
@@ -367,7 +367,7 @@ def test_no_command_becomes_a_dead_letter_for_a_partition_that_the_worker_does_n
     wallet: Wallet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The worker does not look by itself; it must find out by the first record that looks misplaced.
-    monkeypatch.setattr("streams.takeover._WATCH_SECONDS", 3600.0)
+    monkeypatch.setattr("streams.worker.takeover._WATCH_SECONDS", 3600.0)
     before = wallet.settings.partitions
     keys = (str(uuid.UUID(int=number)) for number in count(1))
     moved = [

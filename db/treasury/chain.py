@@ -1,7 +1,7 @@
 """The chain as the watcher keeps it: its state, its blocks, the scripts that are ours.
 
 Rows of the active chain carry their block. Everything about one block is written in one
-transaction of the caller's; what it brings to us stands in ``db.chain_blocks``.
+transaction of the caller's; what it brings to us stands in ``db.treasury.blocks``.
 """
 
 from __future__ import annotations

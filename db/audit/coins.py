@@ -1,6 +1,6 @@
 """What must hold of our coins on the chain, of receipts and payouts, and of the books by them.
 
-Each query answers as those of ``db.audit_books`` do. What is decided and not yet applied is no
+Each query answers as those of ``db.audit.books`` do. What is decided and not yet applied is no
 fault: an order of an outbox counts as under way until the ledger has an outcome for its key.
 """
 
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from db.audit_books import Check
-from db.audit_orders import OUTPUTS, TREASURY, under_way
-from db.audit_payouts import RESERVATIONS, VERSIONS, payouts_check
+from db.audit.books import Check
+from db.audit.payouts import RESERVATIONS, VERSIONS, payouts_check
 from db.engine import Connection
-from db.payouts import SAME_INPUTS
+from db.treasury.orders import OUTPUTS, TREASURY, under_way
+from db.treasury.payouts import SAME_INPUTS
 from schemas.ledger import HOUSE
 
 _BLOCKS: Final = """

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from db.audit_books import Check
+from db.audit.books import Check
 
 _VERSION: Final = "(c.document->'balance'->>'version')::bigint AS version"
 

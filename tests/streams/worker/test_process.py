@@ -23,7 +23,7 @@ from tests.support.station import Proof, outcomes_of, prepared, send
 
 pytestmark = pytest.mark.timeout(120)
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent.parent
 
 
 @pytest.fixture

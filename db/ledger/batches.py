@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from db.engine import Cursor
-from db.partitions import Fenced
+from db.ledger.partitions import Fenced
 from db.plain import array, octets
 from db.together import Answer, Together, one_of
 

@@ -1,15 +1,15 @@
 """What must hold of withdrawals, claims, payouts and reservations, one query each.
 
-Answers as those of ``db.audit_books`` do; what is under way is no fault, as in ``db.audit_chain``.
+Answers as those of ``db.audit.books`` do; what is under way is no fault, as in ``db.audit.coins``.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from db.audit_books import Check
-from db.audit_orders import INPUTS, OUTPUTS, under_way
-from db.stranded import CLAIMED_BY_PAYER
+from db.audit.books import Check
+from db.treasury.orders import INPUTS, OUTPUTS, under_way
+from db.treasury.stranded import CLAIMED_BY_PAYER
 
 
 def _of_payer(kind: str, ending: str) -> str:

@@ -17,7 +17,7 @@ from psycopg import errors
 from schemas.commands import AssignAddress, OpenWallet
 from schemas.ids import Place
 from schemas.settings import Settings
-from streams.worker import TooManyUnprocessable, Worker
+from streams.worker.worker import TooManyUnprocessable, Worker
 from tests.support.books import ANN, BOB, CAT
 from tests.support.commands import wire
 from tests.support.eventually import eventually
@@ -198,7 +198,7 @@ def join(worker: Worker) -> None:
 def test_the_outbox_keeps_what_was_published_only_for_the_time_that_is_set(
     wallet: Settings, hire: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.worker._PRUNE_SECONDS", 0.0)
+    monkeypatch.setattr("streams.worker.worker._PRUNE_SECONDS", 0.0)
     brief = msgspec.structs.replace(wallet, outbox_keep_seconds=0.001)
     send(wallet, load(seed=1))
     worker = worker_for(brief)
@@ -328,6 +328,6 @@ def test_a_worker_that_would_set_everything_apart_stops_instead_however_often_it
         bury(worker)
         assert len(alarms_of(wallet)) == 20
     # When none of them is of the last hour, it goes on.
-    monkeypatch.setattr("streams.worker._UNPROCESSABLE_SECONDS", 0.0)
+    monkeypatch.setattr("streams.worker.worker._UNPROCESSABLE_SECONDS", 0.0)
     worker = _blind(hire())
     eventually(lambda: _guarded(worker) and len(alarms_of(wallet)) == 30, "all are set apart", 60.0)

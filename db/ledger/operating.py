@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from db.engine import Connection, connect, require_schema
-from db.rules import decode_rules
+from db.ledger.rules import decode_rules
 from schemas.ids import Place, number_of, text_of
 from schemas.ledger import HOUSE
 from schemas.records import Rules

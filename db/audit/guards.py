@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from db.audit_books import Check
+from db.audit.books import Check
 from db.roles import API, PAYER, WATCHER, WORKER
 from db.tables import APPEND_ONLY, metadata, triggers
 
