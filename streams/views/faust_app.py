@@ -63,15 +63,24 @@ class _CommittedThread(AIOKafkaConsumerThread):
     And it hands out no event that was fetched before its partition was put to its place. From an
     assignment on aiokafka fetches where the group's offsets say, and Faust resumes a partition
     before it seeks: the records between the place and what came first would be passed over.
+
+    And what was taken while nothing flows is taken again. A fetch outlives a rebalance, by a second
+    and more, and what it asks for is a set that Faust empties meanwhile, which then means all
+    partitions. Faust drops what it brings: if that was the table's changelog, its recovery waited
+    for ever.
     """
 
     #: aiokafka's assignment whose partitions stand at their places.
     _placed: object = None
 
-    async def _fetch_records(self, *args: Any, **options: Any) -> Any:
-        records = await super()._fetch_records(*args, **options)
-        # Seeks are made on this thread too, and nothing is awaited between the fetcher and here:
-        # what is dropped was taken before the seek, which gives it again.
+    async def _fetch_records(self, consumer: Any, *args: Any, **options: Any) -> Any:
+        records = await super()._fetch_records(consumer, *args, **options)
+        # Seeks are made on this thread too, and nothing is awaited between the fetcher and here.
+        if not self.consumer.flow_active:
+            for tp, each in records.items():
+                consumer.seek(tp, each[0].offset)
+            return {}
+        # What is dropped was taken before the seek, which gives it again.
         if self.assigned() is self._placed:
             return records
         topic = _ours(self.app).events_topic

@@ -12,12 +12,13 @@ from typing import Any, Final
 import msgspec
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from faust.tables.recovery import Recovery
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from mode.utils.queues import FlowControlEvent
 
 from schemas.settings import Settings
-from schemas.topics import EVENTS, topic_name
+from schemas.topics import EVENTS, VIEWS_STATE, topic_name
 from streams.kafka.admin import Admin, create_topics
 from streams.views.faust_app import ViewsApp
 from streams.views.keeper import Keeper
@@ -165,3 +166,37 @@ def test_an_event_that_comes_just_before_events_flow_is_counted(
     monkeypatch.setattr(ViewsApp, "_count", counting)
     monkeypatch.setattr(faust_consumer.Consumer, "perform_seek", seeking)
     _look(wallet, 30)
+
+
+def test_what_a_fetch_of_before_a_rebalance_takes_of_the_changelog_is_read_again(
+    wallet: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changelog = topic_name(wallet, VIEWS_STATE.name)
+    nothing: set[Any] = set()
+    taken: set[str] = set()
+    fetch: Callable[..., Any] = AIOKafkaConsumerThread._fetch_records
+    seek = Recovery._seek_offsets
+
+    async def fetching(thread: Any, consumer: Any, active: Any, **options: Any) -> Any:
+        """One that is late has begun while records flowed, and ends while none do."""
+        if active is not nothing:
+            return await fetch(thread, consumer, active, **options)
+        thread.consumer.flow_active = True
+        begun = asyncio.ensure_future(fetch(thread, consumer, active, **options))
+        await asyncio.sleep(0)
+        thread.consumer.flow_active = False
+        records = await begun
+        taken.update(tp.topic for tp in records)
+        return records
+
+    async def seeking(recovery: Any, consumer: Any, *args: Any) -> None:
+        """The recovery has asked for the changelog, and a late fetch comes before it flows."""
+        await seek(recovery, consumer, *args)
+        until = time.monotonic() + _FETCH_SECONDS
+        while changelog not in taken and time.monotonic() < until:
+            await consumer._getmany(nothing, 1.0)
+
+    monkeypatch.setattr(AIOKafkaConsumerThread, "_fetch_records", fetching)
+    monkeypatch.setattr(Recovery, "_seek_offsets", seeking)
+    _look(wallet, 20)
+    assert changelog in taken
