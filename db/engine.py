@@ -56,6 +56,18 @@ def libpq_url(url: str) -> str:
     )
 
 
+def parts_of(url: str) -> dict[str, str | None]:
+    """What an address says, by libpq's names; raises ``DatabaseUrlError``."""
+    try:
+        return dict(conninfo_to_dict(libpq_url(url)))
+    except psycopg.ProgrammingError:
+        # libpq's own words may hold a part of the password.
+        raise DatabaseUrlError(
+            "A database address cannot be read. It is postgresql://user:password@host:port/database"
+            " and libpq's own parameters; a %, for one, is written %25 in it."
+        ) from None
+
+
 def conninfo(
     url: str,
     *,
@@ -74,7 +86,7 @@ def conninfo(
         "timezone": "UTC",
     }
     options = " ".join(f"-c {name}={value}" for name, value in server.items())
-    given = conninfo_to_dict(libpq_url(url))
+    given = parts_of(url)
     # The later option wins on the server: what the URL asks for stands.
     given_options = given.pop("options", None)
     ours: dict[str, str | int] = {

@@ -34,6 +34,13 @@ def test_an_address_of_something_else_is_refused_without_its_password() -> None:
     assert "hidden" not in str(refused.value)
 
 
+@pytest.mark.parametrize("rest", ["u:hush@h/db?foo=1", "u:hush%zz@h/db", "u:hush@[::1/db"])
+def test_an_address_that_cannot_be_read_is_refused_and_not_shown(rest: str) -> None:
+    with pytest.raises(DatabaseUrlError, match="cannot be read") as refused:
+        conninfo(f"postgresql://{rest}", application_name="test")
+    assert "hush" not in str(refused.value)
+
+
 def test_what_the_address_says_stands() -> None:
     said = "?connect_timeout=3&application_name=mine&options=-c%20statement_timeout%3D7"
     found = conninfo("postgresql://u:p@h:5/db" + said, application_name="other")
