@@ -132,7 +132,7 @@ class Till:
         self._wait = _FIRST_WAIT_SECONDS
 
     def run(self) -> None:
-        """Pay until ``stop``; the step in hand is finished."""
+        """Pay until ``stop``; the round in hand is finished."""
         try:
             while not self._stopping.is_set():
                 self.round()
@@ -224,7 +224,7 @@ def run_payer(
     announce: Callable[[str], None] = lambda line: None,
     step: Step = lambda name: None,
 ) -> None:
-    """Pay until SIGTERM or SIGINT; the step in hand is finished.
+    """Pay until SIGTERM or SIGINT; the round in hand is finished.
 
     Raises ``SettingsError``, ``SecretFault``, ``RulesOfAnotherAccount`` or ``SchemaMismatchError``
     where the payer must not start, and ``AccountUnknown`` where it lacks an account whose coins
