@@ -30,7 +30,7 @@ from streams.heart import Heart
 from streams.node.answers import Answer
 from streams.node.client import Node, endpoint_of
 from streams.node.shapes import BlockShape
-from streams.outages import OUTAGES, Backoff, server_of
+from streams.outages import DATABASE, OUTAGES, Backoff, server_of
 from streams.outboxes import Relay
 from streams.overdue import Orders
 from streams.payer import ports
@@ -168,7 +168,7 @@ class Till:
             seconds = self._backoff.next()
             log.warning("outage", extra={"cause": self._fault, "wait": seconds})
             # The lock went with the session: whoever has it now pays.
-            if server_of(outage) == "database" and self._connection is not None:
+            if server_of(outage) == DATABASE and self._connection is not None:
                 self._connection.close()
             self._stopping.wait(seconds)
         else:
