@@ -70,6 +70,7 @@ _ADDRESSES: Final = (
 #: Module and name of the exceptions that are written for whoever called the command.
 _EXPLAINED: Final = (
     ("psycopg", "OperationalError"),
+    ("db.engine", "DatabaseUrlError"),
     ("schemas.settings", "SettingsError"),
     ("streams.secrets", "SecretFault"),
     ("streams.kafka.config", "KafkaUnavailable"),

@@ -29,7 +29,7 @@ from schemas.events import AddressResult
 from schemas.ids import place_of
 from schemas.ledger import USER_ACCOUNTS, EntryType
 from schemas.rejections import Rejection
-from schemas.times import format_time
+from schemas.times import format_time, in_milliseconds
 from schemas.topics import CommandTopic
 
 PAGE_DEFAULT: Final = 50
@@ -192,7 +192,7 @@ def _status(decided: Decided, path: str) -> CommandStatus:
         outcome=cast("OutcomeText", decided.outcome),
         type=None if is_letter else decided.type,
         idempotency_key=None if is_letter else decided.idempotency_key,
-        decided_at=format_time(reads.milliseconds(decided.decided_at)),
+        decided_at=format_time(in_milliseconds(decided.decided_at)),
         first_command_id=decided.first.id if decided.first is not None else None,
         result=document.result if document else None,
         balance=document.balance if document else None,

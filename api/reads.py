@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -19,10 +19,8 @@ from schemas.events import AddressResult, Balance, EscrowResult, WithdrawalResul
 from schemas.ids import EVENT_LEG
 from schemas.ledger import HOUSE, Account, EntryType, EscrowStatus, WithdrawalStatus
 from schemas.records import Escrow, Wallet, Withdrawal
-from schemas.times import format_time
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
+from schemas.times import format_time, in_milliseconds
+from schemas.topics import CommandTopic
 
 _BALANCE: Final = """
 SELECT available, bids, escrow, pending, shortfall, frozen_by_operator, version, time
@@ -52,13 +50,13 @@ WITH mine AS (
       JOIN entries e ON e.id > c.id AND e.command_id = c.id
        AND e.id <= (left(c.id::text, 28) || lpad(to_hex(
              ('x' || right(c.id::text, 8))::bit(32)::int | {EVENT_LEG - 1}), 8, '0'))::uuid
-     WHERE c.user_id = %(user_id)s AND c.topic = 2 AND c.outcome = 'accepted'
-       AND c.type = 'reverse_deposit' AND c.decided_at <= %(at)s
+     WHERE c.user_id = %(user_id)s AND c.topic = {CommandTopic.TREASURY:d}
+       AND c.outcome = 'accepted' AND c.type = 'reverse_deposit' AND c.decided_at <= %(at)s
        AND e.account = 'shortfall'
 ), last_freeze AS (
     SELECT type
       FROM commands
-     WHERE user_id = %(user_id)s AND topic = 2 AND outcome = 'accepted'
+     WHERE user_id = %(user_id)s AND topic = {CommandTopic.TREASURY:d} AND outcome = 'accepted'
        AND type IN ('freeze_wallet', 'unfreeze_wallet') AND decided_at <= %(at)s
      ORDER BY decided_at DESC, id DESC
      LIMIT 1
@@ -140,11 +138,6 @@ _AFTER_CURSOR: Final = (
 )
 
 
-def milliseconds(value: datetime) -> int:
-    """A time as records have it: milliseconds since 1970."""
-    return (value - _EPOCH) // _MILLISECOND
-
-
 async def balance(pool: Pool, user_id: str) -> Balance | None:
     """The user's balance; None if there is no wallet."""
     rows = await pool.fetch(_BALANCE, {"user_id": user_id})
@@ -169,7 +162,7 @@ def _balance(user_id: str, row: Row) -> Balance:
             shortfall=shortfall,
             frozen_by_operator=frozen_by_operator,
             version=version,
-            time=milliseconds(time),
+            time=in_milliseconds(time),
         )
     )
 
@@ -211,8 +204,8 @@ async def escrow(pool: Pool, escrow_id: str) -> EscrowResult | None:
             fees=row[8],
             remaining=row[9],
             status=EscrowStatus(row[10]),
-            created_at=milliseconds(row[11]),
-            updated_at=milliseconds(row[12]),
+            created_at=in_milliseconds(row[11]),
+            updated_at=in_milliseconds(row[12]),
         )
     )
 
@@ -239,8 +232,8 @@ async def withdrawal(pool: Pool, withdrawal_id: str) -> WithdrawalResult | None:
             status=WithdrawalStatus(row[5]),
             txid=row[6],
             reason=row[7],
-            requested_at=milliseconds(row[8]),
-            updated_at=milliseconds(row[9]),
+            requested_at=in_milliseconds(row[8]),
+            updated_at=in_milliseconds(row[9]),
         )
     )
 
@@ -282,5 +275,5 @@ def _entry(row: Row) -> Entry:
         reference_type=row[8],
         reference_id=row[9],
         idempotency_key=row[10],
-        created_at=format_time(milliseconds(row[11])),
+        created_at=format_time(in_milliseconds(row[11])),
     )

@@ -15,6 +15,7 @@ from aiohttp import web
 from api.app import build_app
 from api.ports import KafkaSender
 from api.services import Services
+from db.engine import parts_of
 from schemas.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -63,9 +64,12 @@ def _refuse_encrypted() -> str:
 async def serve(settings: Settings, announce: Callable[[str], None]) -> bool:
     """Serve until SIGTERM or SIGINT; ``announce`` is told the address once it listens.
 
-    False if it ended of itself, because outcomes could not be followed any more.
+    False if it ended of itself, because outcomes could not be followed any more. Raises
+    ``SettingsError`` and ``DatabaseUrlError`` where it must not start.
     """
     settings.require("api_database_url", "kafka")
+    # Else whoever follows the outcomes would be the first to meet an address that is none.
+    parts_of(settings.api_database_url)
     context = tls_of(settings)
     stop = asyncio.Event()
     failed = False

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: psycopg for the services, SQLAlchemy for operators' queries.
+"""Connections to PostgreSQL.
 
 Every connection has time-outs on the server's side, so that a client that froze or vanished frees
 its locks, and keep-alives, so that a server that vanished is noticed.
@@ -11,7 +11,6 @@ from typing import Final
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
-from sqlalchemy import Engine, create_engine
 
 from db.tables import REVISION
 
@@ -56,6 +55,18 @@ def libpq_url(url: str) -> str:
     )
 
 
+def parts_of(url: str) -> dict[str, str | int | None]:
+    """What an address says, by libpq's names; raises ``DatabaseUrlError``."""
+    try:
+        return conninfo_to_dict(libpq_url(url))
+    except psycopg.ProgrammingError:
+        # libpq's own words may hold a part of the password.
+        raise DatabaseUrlError(
+            "A database address cannot be read. It is postgresql://user:password@host:port/database"
+            " and libpq's own parameters; a %, for one, is written %25 in it."
+        ) from None
+
+
 def conninfo(
     url: str,
     *,
@@ -74,7 +85,7 @@ def conninfo(
         "timezone": "UTC",
     }
     options = " ".join(f"-c {name}={value}" for name, value in server.items())
-    given = conninfo_to_dict(libpq_url(url))
+    given = parts_of(url)
     # The later option wins on the server: what the URL asks for stands.
     given_options = given.pop("options", None)
     ours: dict[str, str | int] = {
@@ -140,31 +151,6 @@ async def connect_async(
     return await psycopg.AsyncConnection.connect(
         autocommit=autocommit,
         **parameters,  # type: ignore[arg-type]
-    )
-
-
-def engine(
-    url: str,
-    *,
-    application_name: str = "wallet-operator",
-    statement_seconds: float = 0.0,
-    idle_in_transaction_seconds: float = 60.0,
-) -> Engine:
-    """A SQLAlchemy engine for operators' queries over ``db.tables``, which may take long.
-
-    Its connections are made by ``connect``, one at a time and none kept open in between.
-    """
-    address = libpq_url(url)
-    return create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: connect(
-            address,
-            application_name=application_name,
-            statement_seconds=statement_seconds,
-            idle_in_transaction_seconds=idle_in_transaction_seconds,
-        ),
-        pool_size=1,
-        pool_pre_ping=True,
     )
 
 

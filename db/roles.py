@@ -8,10 +8,9 @@ from typing import Final
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
-from db.engine import connect, libpq_url
+from db.engine import connect, parts_of
 
 #: Owns the tables and migrates them; no service runs as it.
 OWNER: Final = "wallet_owner"
@@ -40,7 +39,7 @@ def stated(urls: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     passwords: dict[str, str] = {}
     names = set()
     for role, url in urls.items():
-        parts = conninfo_to_dict(libpq_url(url))
+        parts = parts_of(url)
         if parts.get("user") != role:
             raise RoleUrlError(
                 f"The address for {role} has the user {parts.get('user') or 'none'}."

@@ -76,8 +76,8 @@ def read_batch(
 ) -> list[Slice]:
     """The batch's slices in the order in which they are decided: by topic, partition, offset.
 
-    ``unprocessable`` names (topic, partition, offset) of commands that the database has refused;
-    they become dead letters. Raises ``Undecidable`` for a record that nobody foresaw.
+    ``unprocessable`` names (topic, partition, offset) of records that could not be applied; they
+    become dead letters. Raises ``Undecidable`` for a record that nobody foresaw.
     """
     return [
         Slice(topic, partition, _read_all(CommandTopic(topic), group, unprocessable))

@@ -1,4 +1,4 @@
-"""Every command: its data, the topic that may carry it, and the envelope around it."""
+"""Every command: its data, and the topic that may carry it."""
 
 from __future__ import annotations
 

@@ -61,8 +61,8 @@ class CommandOutcome(Word):
 
 
 class WithdrawalStatus(Word):
-    """PENDING may be cancelled; PROCESSING is claimed by the payer; the last two are final but
-    for a reorganisation."""
+    """PENDING may be cancelled; PROCESSING is claimed by the payer; CONFIRMED is final but for
+    a reorganisation, FAILED for good."""
 
     PENDING = "PENDING"
     PROCESSING = "PROCESSING"

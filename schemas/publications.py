@@ -13,8 +13,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     With the command topics it suffices to rebuild the database: ``slices`` names all that the
     batch is made of as (topic, partition, first offset, last offset), ``rules_version`` the rules
     at its start and ``logic_version`` the decision logic. ``rules`` is in full where the version
-    is new to the partition's reader. ``unprocessable`` are offsets that the database refused.
-    Digest and chain are hexadecimal.
+    is new to the partition's reader. ``unprocessable`` are offsets of what could not be
+    applied. Digest and chain are hexadecimal.
     """
 
     batch_id: int

@@ -10,6 +10,8 @@ from typing import Annotated, Final
 
 import msgspec
 
+from schemas.addresses import NETWORKS
+
 PREFIX: Final = "WALLET_"
 KAFKA_PREFIX: Final = "WALLET_KAFKA_"
 
@@ -23,6 +25,8 @@ _IN_ADDRESS: Final = re.compile(
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Network = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(NETWORKS)})$")]
+LogLevel = Annotated[str, msgspec.Meta(pattern="^(?i:debug|info|warning|error|critical)$")]
 
 
 class SettingsError(Exception):
@@ -72,7 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     worker_host: str = "127.0.0.1"
 
     #: mainnet, testnet or regtest: decides which addresses are ours.
-    network: str = "regtest"
+    network: Network = "regtest"
     #: Account extended public key (xpub/tpub/dgub/tgub) from which deposit addresses are derived.
     #: After a rotation those of former accounts too, with commas between them; the rules say which
     #: account new addresses come from, and the first is that of a new database.
@@ -113,7 +117,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     payout_withdrawals_max: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 200
     #: How long the oldest withdrawal waits for others to share its transaction.
     payout_wait_seconds: Annotated[float, msgspec.Meta(ge=0)] = 10.0
-    #: Fee in DOGE for 1,000 bytes, where the node knows none: Dogecoin's own floor.
+    #: Least of a fee for 1,000 bytes, in DOGE, paid also where the node knows none.
     fee_rate: str = "0.01000000"
     #: Most of a fee for 1,000 bytes, in DOGE, whatever the node says.
     fee_rate_max: str = "1.00000000"
@@ -198,8 +202,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Confirmations by the exposure of a user's recent deposits, as "CONFIRMATIONS[@FROM_AMOUNT]".
     rules_confirmations: str = "20,40@100000,60@1000000"
 
-    #: DEBUG, INFO, WARNING or ERROR.
-    log_level: str = "INFO"
+    #: DEBUG, INFO, WARNING, ERROR or CRITICAL.
+    log_level: LogLevel = "INFO"
 
     #: Settings of librdkafka, from ``WALLET_KAFKA_*``.
     kafka: dict[str, str] = {}

@@ -10,6 +10,8 @@ from typing import Final
 EARLIEST: Final = -62_135_596_800_000
 LATEST: Final = 253_402_300_799_999
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 @lru_cache(maxsize=4096)
 def format_time(milliseconds: int) -> str:
@@ -17,6 +19,12 @@ def format_time(milliseconds: int) -> str:
     # Kept, since a batch's records came within few milliseconds, and each is told twice.
     second, fraction = divmod(milliseconds, 1000)
     return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:03d}Z"
+
+
+def in_milliseconds(time: datetime) -> int:
+    """A time with its zone as milliseconds since 1970; raises ``TypeError`` without a zone."""
+    delta = time - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
 
 
 def within_years(milliseconds: int) -> int:

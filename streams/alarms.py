@@ -1,4 +1,4 @@
-"""Alarms of the worker: logged as critical, and put on ``wallet.alerts`` for operators."""
+"""Alarms of a process: logged as critical, and put on ``wallet.alerts`` for operators."""
 
 from __future__ import annotations
 

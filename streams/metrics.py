@@ -68,8 +68,7 @@ SENDS: Final = Counter(
 )
 PAYOUTS: Final = Counter(
     "wallet_payer_payouts_total",
-    "Payouts by what became of them: reserved, confirmed, unconfirmed, bumped, rebuilt, failed,"
-    " abandoned.",
+    "Payouts by what became of them: reserved, confirmed, unconfirmed, bumped, failed, abandoned.",
     ["event"],
     registry=registry,
 )
@@ -196,7 +195,7 @@ VIEW_WITHDRAWAL_SECONDS: Final = Gauge(
 )
 VIEW_LAG: Final = Gauge(
     "wallet_views_lag_records",
-    "The most that a group can be behind: worker, bridge.",
+    "The most that a group can be behind: worker, bridge, views.",
     ["group"],
     registry=registry,
 )

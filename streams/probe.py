@@ -10,6 +10,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 
+from schemas.settings import SettingsError
 from streams.heart import Heart
 from streams.metrics import exposition
 
@@ -58,9 +59,18 @@ class Process(Protocol):
 def run_with_probe(
     process: Process, name: str, host: str, port: int, announce: Callable[[str], None]
 ) -> None:
-    """Run until SIGTERM or SIGINT, and serve a probe meanwhile, whose address is announced."""
+    """Run until SIGTERM or SIGINT, and serve a probe meanwhile, whose address is announced.
+
+    Raises ``SettingsError`` where that cannot be listened on.
+    """
     _stop_on_signals(process)
-    probe = Probe(host, port, healthy=process.heart.stalled, ready=process.fault)
+    try:
+        probe = Probe(host, port, healthy=process.heart.stalled, ready=process.fault)
+    except OSError as error:
+        raise SettingsError(
+            f"The {name}'s probe cannot listen on {host}:{port}: {error.strerror or error}. "
+            f"WALLET_{name.upper()}_PORT names another port, 0 takes a free one."
+        ) from None
     announce(f"wallet {name}: probe on http://{host}:{probe.port}")
     try:
         process.run()

@@ -22,7 +22,7 @@ from schemas.ids import place_of
 from schemas.rejections import Rejection, is_dead_letter
 from schemas.settings import Settings
 from schemas.topics import COMMAND_TOPIC_NAMES, CommandTopic
-from streams.operator.desk import Desk, NotDelivered
+from streams.operator.desk import Desk, NotDelivered, OutcomeUnknown
 from streams.operator.letters import Replayed, fault_of, replay, shown, shown_pretty
 
 _CODES = [code.value for code in Rejection if is_dead_letter(code)]
@@ -191,7 +191,7 @@ def replay_letters(
                     _tell(done)
                     for done in replay(connection, desk, letters, again=again, wait_seconds=wait)
                 ]
-        except NotDelivered as error:
+        except (NotDelivered, OutcomeUnknown) as error:
             raise click.ClickException(str(error)) from error
     sys.exit(1 if any(bad) else 0)
 

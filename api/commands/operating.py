@@ -22,7 +22,7 @@ from schemas.ledger import HOUSE
 from schemas.rejections import Malformed
 from schemas.settings import Settings, SettingsError
 from schemas.topics import COMMAND_TOPIC_NAMES, CommandTopic
-from streams.operator.desk import Desk, NotDelivered, Order, Sent
+from streams.operator.desk import Desk, NotDelivered, Order, OutcomeUnknown, Sent
 
 #: No outcome in time: unknown, as against rejected.
 EXIT_UNKNOWN: Final = 3
@@ -147,6 +147,9 @@ def send(settings: Settings, asked: Order, *, yes: bool, wait: float, as_json: b
             sent = desk.send(asked, wait_seconds=wait)
     except (Malformed, NotDelivered) as error:
         raise click.ClickException(str(error)) from error
+    except OutcomeUnknown as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(EXIT_UNKNOWN)
     sys.exit(tell(sent, as_json=as_json, key=asked.idempotency_key))
 
 

@@ -55,8 +55,8 @@ def command() -> None:
     own by nature gets one that is printed.
 
     \b
-    Exit codes: 0 accepted, 1 rejected or not sent, 3 no outcome in time (unknown: send it again
-    with the same --key).
+    Exit codes: 0 accepted, 1 rejected or not sent, 3 unknown: no outcome in time, or no answer
+    (send it again with the same --key).
     """
 
 

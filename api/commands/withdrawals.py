@@ -21,7 +21,7 @@ from schemas.settings import Settings
 def command() -> None:
     """List withdrawals, and tell the whole story of one.
 
-    docs/runbooks/ tells what to do about one that is stuck.
+    docs/runbooks/stuck-withdrawal.md tells what to do about one that is stuck.
     """
 
 

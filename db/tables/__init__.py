@@ -1,4 +1,4 @@
-"""The tables as SQLAlchemy Core, each constraint named, for queries and to hold migrations against.
+"""The tables as SQLAlchemy Core, each constraint named, to hold migrations against.
 
 One module for each process that writes: ``ledger`` the worker's, ``chain`` the watcher's,
 ``payouts`` the payer's. Nobody else writes them.
@@ -10,10 +10,10 @@ from typing import Final
 
 from db.tables.chain import CHAIN
 from db.tables.columns import metadata
-from db.tables.ledger import APPEND_ONLY, entries
+from db.tables.ledger import APPEND_ONLY
 from db.tables.payouts import PAYOUTS
 
-__all__ = ["APPEND_ONLY", "CHAIN", "PAYOUTS", "REVISION", "entries", "metadata"]
+__all__ = ["APPEND_ONLY", "CHAIN", "PAYOUTS", "REVISION", "metadata"]
 
 #: The migration that these tables are; a test holds it to the newest one.
 REVISION: Final = "0006"

@@ -415,7 +415,7 @@ outbox = Table(
     integer("partition", primary_key=True, autoincrement=False),
     big("first_offset", primary_key=True, autoincrement=False),
     big("last_offset"),
-    # Compressed where they are made; PostgreSQL need not try again (STORAGE EXTERNAL, below).
+    # Kept as they are (STORAGE EXTERNAL): compressing them would cost the batch time.
     octets("frames"),
     moment("created_at", server_default=func.now()),
     moment("published_at", nullable=True),

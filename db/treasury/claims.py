@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from db.engine import Cursor
 from db.rows import number
+from db.treasury.orders import TREASURY
 
 
 class ClaimsTaken(Exception):
@@ -126,7 +127,7 @@ def settle_claims(cursor: Cursor) -> list[Settled]:
            SET outcome = k.outcome::text, settled_at = now(),
                code = CASE WHEN k.outcome = 'rejected' THEN k.code END
           FROM commands k
-         WHERE c.outcome IS NULL AND k.user_id = c.user_id AND k.topic = 2
+         WHERE c.outcome IS NULL AND k.user_id = c.user_id AND k.topic = {TREASURY}
            AND k.idempotency_key = {_CLAIM_KEY}
            AND k.type = 'claim_withdrawal' AND k.outcome IN ('accepted', 'rejected')
         RETURNING c.withdrawal_id::text, c.outcome, c.code

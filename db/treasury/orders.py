@@ -1,11 +1,13 @@
-"""Pieces of the doctor's queries: orders that are under way, and what templates say, in rows."""
+"""Pieces of queries: the topic of orders, which are under way, and what templates say, in rows."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from schemas.topics import CommandTopic
+
 #: The treasury's topic, where watcher and payer speak.
-TREASURY: Final = 2
+TREASURY: Final = int(CommandTopic.TREASURY)
 
 
 def under_way(outbox: str, user: str, key: str) -> str:

@@ -71,13 +71,6 @@ def mark_sent(connection: Connection, table: OutboxTable, ids: Sequence[int]) ->
         cursor.execute(f"UPDATE {table} SET sent_at = now() WHERE id = ANY(%s)", (list(ids),))
 
 
-def backlog(cursor: Cursor, table: OutboxTable) -> int:
-    """How many orders wait."""
-    cursor.execute(f"SELECT count(*) FROM {table} WHERE sent_at IS NULL")
-    row = cursor.fetchone()
-    return 0 if row is None else int(row[0])
-
-
 # ---------------------------------------------------------------------- what became of them
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from db.engine import Connection, Cursor, connect
 from db.rows import grouped, number
+from db.treasury.orders import TREASURY
 from db.treasury.outboxes import PAYER_OUTBOX, Order, enqueue
 from db.treasury.purse import release
 from schemas.payouts import PayoutKind, PayoutStatus
@@ -429,10 +430,10 @@ class Refused(NamedTuple):
 def refused(cursor: Cursor, since_seconds: float) -> list[Refused]:
     """Commands, sent lately, that the ledger refused; claims are refused by right."""
     cursor.execute(
-        """
+        f"""
         SELECT o.type, o.idempotency_key, k.code
           FROM payer_outbox o
-          JOIN commands k ON k.user_id = o.user_id AND k.topic = 2
+          JOIN commands k ON k.user_id = o.user_id AND k.topic = {TREASURY}
                AND k.idempotency_key = o.idempotency_key AND k.outcome = 'rejected'
          WHERE o.sent_at > now() - make_interval(secs => %s) AND o.type <> 'claim_withdrawal'
         """,

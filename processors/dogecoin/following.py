@@ -31,7 +31,6 @@ class Sight(NamedTuple):
     genesis_hash: str
     height: int
     headers: int
-    best_hash: str
     initial_download: bool
 
 

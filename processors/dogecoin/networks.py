@@ -17,8 +17,6 @@ class Chain(NamedTuple):
     genesis_hash: str
     #: Confirmations that a coinbase output needs before it can be spent.
     coinbase_maturity: int
-    rpc_port: int
-    peer_port: int
 
 
 CHAINS: Final = {
@@ -29,24 +27,18 @@ CHAINS: Final = {
             core_name="main",
             genesis_hash="1a91e3dace36e2be3bf030a65679fe821aa1d6ef92e7c9902eb318182c355691",
             coinbase_maturity=240,
-            rpc_port=22555,
-            peer_port=22556,
         ),
         Chain(
             network="testnet",
             core_name="test",
             genesis_hash="bb0a78264637406b6360aad926284d544d7049f45189db5664f3c4d07350559e",
             coinbase_maturity=240,
-            rpc_port=44555,
-            peer_port=44556,
         ),
         Chain(
             network="regtest",
             core_name="regtest",
             genesis_hash="3d2160a3b5dc4a9d62e7e66a295f70313ac808440ef7400d6c0772171ce973a5",
             coinbase_maturity=60,
-            rpc_port=18332,
-            peer_port=18444,
         ),
     )
 }

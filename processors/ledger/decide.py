@@ -1,7 +1,7 @@
 """The table of contents of the ledger: each command and the function that decides it.
 
 A decision depends on the command, the books and the wallet's time that the request carries; on
-no clock, no random number and nothing outside. It changes nothing: the engine applies it.
+no clock, no random number and nothing outside. It changes nothing: the journal applies it.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ ESCROW_STEPS: Final[dict[EscrowStatus | None, frozenset[EscrowStatus]]] = {
 _NOBODY: Final[frozenset[str]] = frozenset()
 _CLOSED: Final = frozenset({EscrowStatus.RELEASED, EscrowStatus.REFUNDED})
 _NEED_TXID: Final = frozenset({WithdrawalStatus.BROADCAST, WithdrawalStatus.CONFIRMED})
-#: Up to here codes speak of the record or its key, and the engine alone gives them.
+#: Up to here codes speak of the record or its key, and no decision gives them.
 _LAST_OF_RECORD: Final = precedence(FIRST_BUSINESS)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import lru_cache
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, murmur2
+from confluent_kafka.admin import AdminClient
 
 from schemas.settings import Settings, SettingsError
 
@@ -111,7 +113,18 @@ def client_config(settings: Settings, **own: object) -> dict[str, Any]:
             f"librdkafka's {', '.join(sorted(refused))} cannot be set: "
             "the wallet's promises hang on it."
         )
+    _try(frozenset(settings.kafka.items()))
     return {**settings.kafka, **own, "log_level": 3, "logger": _log}
+
+
+@lru_cache
+def _try(given: frozenset[tuple[str, str]]) -> None:
+    """Raise ``SettingsError`` for what no client can be made of, by one that asks nobody."""
+    try:
+        AdminClient({**dict(given), "bootstrap.servers": "", "log_level": 0})
+    except KafkaException as error:
+        cause = error.args[0].str().removeprefix("Failed to create admin client: ")
+        raise SettingsError(f"librdkafka does not take WALLET_KAFKA_*: {cause}.") from None
 
 
 def partition_of(key: bytes, partitions: int) -> int:

@@ -141,7 +141,7 @@ class Producer:
                 if error.args[0].fatal():
                     self._break(producer, error)
                 if on_delivery is not None:
-                    on_delivery(Delivery(-1, -1, str(error), False))
+                    on_delivery(Delivery(-1, -1, words_of(error), False))
                 return
 
     def flush(self, timeout_seconds: float = 30.0) -> int:

@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 import urllib3
 
-from schemas.settings import Settings
+from schemas.settings import Settings, SettingsError
 from streams.node.answers import Answer, Verdict, answer_of
 from streams.node.shapes import (
     AmountUnreadable,
@@ -85,19 +85,34 @@ class Endpoint(NamedTuple):
         return f"Endpoint({self.url})"
 
     @classmethod
-    def of_url(cls, url: str) -> Endpoint:
-        """From http://USER:PASSWORD@HOST:PORT."""
-        parts = urlsplit(url)
+    def of_url(cls, url: str, setting: str) -> Endpoint:
+        """From http://USER:PASSWORD@HOST:PORT.
+
+        Raises ``SettingsError``, which names the setting and shows nothing of its value.
+        """
+        parts = _parts_of(url)
+        if parts is None:
+            raise SettingsError(f"{setting} is not of the form http://HOST:PORT.")
         host = parts.netloc.rpartition("@")[2]
         return cls(
             f"{parts.scheme}://{host}", unquote(parts.username or ""), unquote(parts.password or "")
         )
 
 
+def _parts_of(url: str) -> SplitResult | None:
+    """The parts of an address that can be called, None for any other."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises where it is no number, or too large
+    except ValueError:
+        return None
+    return parts if parts.scheme in {"http", "https"} and parts.hostname else None
+
+
 def endpoint_of(settings: Settings) -> Endpoint:
-    """The node of the settings; raises ``SettingsError`` where none is set."""
+    """The node of the settings; raises ``SettingsError`` where there is none that can be called."""
     settings.require("node_url")
-    given = Endpoint.of_url(settings.node_url)
+    given = Endpoint.of_url(settings.node_url, "WALLET_NODE_URL")
     return Endpoint(
         given.url,
         settings.node_user or given.user,

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from db.engine import Connection
+from db.failures import AWAY
 from db.ledger.operating import Outcome, await_outcome, listen
 from schemas.commands import HOUSE_COMMANDS, TOPIC_OF, CommandType, Data
 from schemas.envelope import encode_command, read_command
@@ -25,7 +26,11 @@ _DELIVERY_SECONDS: Final = 35.0
 
 
 class NotDelivered(Exception):
-    """The broker did not take the command."""
+    """The broker did not take the command: it is not on its topic."""
+
+
+class OutcomeUnknown(Exception):
+    """The command may be on its topic, and nobody can tell now what becomes of it."""
 
 
 class Sent(NamedTuple):
@@ -71,8 +76,8 @@ class Desk:
     def send(self, asked: Order, *, wait_seconds: float) -> Sent:
         """Send a command and wait for its outcome.
 
-        Raises ``Malformed`` for what the worker could not read, and ``NotDelivered``, which says
-        whether it may stand on the topic all the same.
+        Raises ``Malformed`` for what the worker could not read, ``NotDelivered``, and
+        ``OutcomeUnknown``, which says how to learn of it.
         """
         code = TOPIC_OF[asked.kind]
         value = encode_command(
@@ -97,15 +102,22 @@ class Desk:
         try:
             delivery = deliveries.get(timeout=_DELIVERY_SECONDS)
         except queue.Empty:
-            raise NotDelivered(f"The broker did not answer: unknown. {again}") from None
+            raise OutcomeUnknown(f"The broker did not answer: unknown. {again}") from None
+        if delivery.error is not None and delivery.unknown:
+            raise OutcomeUnknown(f"{delivery.error}: it may stand on the topic. {again}")
         if delivery.error is not None:
-            fate = "it may stand on the topic" if delivery.unknown else "it is not on the topic"
-            raise NotDelivered(f"{delivery.error}: {fate}. {again}")
-        outcome = await_outcome(
-            self._connection, code, delivery.partition, delivery.offset, wait_seconds
-        )
+            raise NotDelivered(f"{delivery.error}: it is not on the topic. {again}")
+        try:
+            outcome = await_outcome(
+                self._connection, code, delivery.partition, delivery.offset, wait_seconds
+            )
+        except AWAY as away:
+            cause = " ".join(str(away).split())
+            raise OutcomeUnknown(
+                f"It stands on the topic, but the database is away ({cause}). {again}"
+            ) from away
         if outcome is not None and not _is_of(outcome, code, key, value):
-            raise NotDelivered(
+            raise OutcomeUnknown(
                 f"Its place was decided before (as {outcome.command_id}): the topic was made anew "
                 f"or has lost its tail. What becomes of the command is unknown. {again}"
             )

@@ -1,4 +1,4 @@
-"""Step 9: another version of a payment that is not mined: a higher fee, or coins that still live.
+"""Step 8: another version of a payment that is not mined: a higher fee, or coins that still live.
 
 The fee comes from change, never from a payee. Each new version keeps a living input in common with
 every signed version that could still confirm, so that no two of them can ever both be mined.

@@ -1,4 +1,4 @@
-"""Step 9: coins of payouts that are buried so deep that nothing digs them up are let go of."""
+"""Step 5: coins of payouts that are buried so deep that nothing digs them up are let go of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step 5: ask the ledger for pending withdrawals, as many at once as share a transaction.
+"""Step 6: ask the ledger for pending withdrawals, as many at once as share a transaction.
 
 Claimed is only what the coins suffice for: the rest stays pending, where its user can cancel it.
 """

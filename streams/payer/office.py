@@ -19,9 +19,9 @@ from processors.dogecoin.keyring import Keyring
 from processors.dogecoin.networks import CHAINS
 from schemas.addresses import decode_address
 from schemas.settings import Settings
-from streams.alarms import Standing
+from streams.alarms import Bell, Standing
 from streams.node.client import NodeFault
-from streams.payer.ports import Bell, Node, Signer
+from streams.payer.ports import Node, Signer
 
 log = logging.getLogger(__name__)
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
 from db.treasury.claims import Payee, claim_key
 from db.treasury.outboxes import Order
-from schemas.amounts import Koinu, format_amount
+from schemas.amounts import Koinu
 from schemas.commands import (
     DATA_OF,
     ClaimWithdrawal,
@@ -20,19 +18,11 @@ from schemas.commands import (
     RecordNetworkFee,
     UnconfirmWithdrawal,
 )
+from schemas.envelope import encode_data
 from schemas.ledger import HOUSE
 
 _REVERSAL: Final = ":reversal"
 _KIND_OF: Final = {data: kind for kind, data in DATA_OF.items()}
-
-
-def _amount(value: object) -> str:
-    if isinstance(value, Koinu):
-        return format_amount(value)
-    raise TypeError(f"{type(value)} cannot stand in a command")
-
-
-_wire: Final = msgspec.json.Encoder(enc_hook=_amount)
 
 
 def claim(user_id: str, withdrawal_id: str, attempt: int) -> Order:
@@ -104,4 +94,4 @@ def custody(txid: str, amount: int, ordinal: int, *, back: bool = False) -> Orde
 
 
 def _order(user_id: str, key: str, data: Data) -> Order:
-    return Order(user_id, _KIND_OF[type(data)].value, key, _wire.encode(data).decode())
+    return Order(user_id, _KIND_OF[type(data)].value, key, encode_data(data).decode())

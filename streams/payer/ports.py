@@ -31,10 +31,3 @@ class Signer(Protocol):
 
     def sign(self, template: Template) -> Transaction:
         """The signed transaction; raises ``SigningRefused`` for a template that must not be."""
-
-
-class Bell(Protocol):
-    """Who is told when an operator must look."""
-
-    def sound(self, kind: str, subject: str, detail: str) -> None:
-        """Tell it; ``kind`` names the runbook."""

@@ -30,7 +30,7 @@ from streams.heart import Heart
 from streams.node.answers import Answer
 from streams.node.client import Node, endpoint_of
 from streams.node.shapes import BlockShape
-from streams.outages import OUTAGES, Backoff, server_of
+from streams.outages import DATABASE, OUTAGES, Backoff, server_of
 from streams.outboxes import Relay
 from streams.overdue import Orders
 from streams.payer import ports
@@ -132,7 +132,7 @@ class Till:
         self._wait = _FIRST_WAIT_SECONDS
 
     def run(self) -> None:
-        """Pay until ``stop``; the step in hand is finished."""
+        """Pay until ``stop``; the round in hand is finished."""
         try:
             while not self._stopping.is_set():
                 self.round()
@@ -168,7 +168,7 @@ class Till:
             seconds = self._backoff.next()
             log.warning("outage", extra={"cause": self._fault, "wait": seconds})
             # The lock went with the session: whoever has it now pays.
-            if server_of(outage) == "database" and self._connection is not None:
+            if server_of(outage) == DATABASE and self._connection is not None:
                 self._connection.close()
             self._stopping.wait(seconds)
         else:
@@ -224,7 +224,7 @@ def run_payer(
     announce: Callable[[str], None] = lambda line: None,
     step: Step = lambda name: None,
 ) -> None:
-    """Pay until SIGTERM or SIGINT; the step in hand is finished.
+    """Pay until SIGTERM or SIGINT; the round in hand is finished.
 
     Raises ``SettingsError``, ``SecretFault``, ``RulesOfAnotherAccount`` or ``SchemaMismatchError``
     where the payer must not start, and ``AccountUnknown`` where it lacks an account whose coins

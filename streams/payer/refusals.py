@@ -1,4 +1,4 @@
-"""Step 10: the ledger refused what happened on chain: an operator must look."""
+"""Step 11: the ledger refused what happened on chain: an operator must look."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step 6: coins for accepted claims, and the template of the transaction, in one transaction.
+"""Step 7: coins for accepted claims, and the template of the transaction, in one transaction.
 
 From here on the withdrawals are in this payout alone, and the coins in no other.
 """

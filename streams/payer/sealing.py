@@ -1,4 +1,4 @@
-"""Step 7: sign what is stored, and store the bytes and the txid before anybody sees them.
+"""Step 9: sign what is stored, and store the bytes and the txid before anybody sees them.
 
 The signature is by RFC 6979: after a crash the same template gives the same bytes again.
 """

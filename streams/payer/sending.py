@@ -1,4 +1,4 @@
-"""Step 5: stored bytes go to the node, again and again, until they are in a block.
+"""Step 10: stored bytes go to the node, again and again, until they are in a block.
 
 A time-out is unknown, never failed: it changes nothing but the record of the attempt. Nor does a
 refusal fail anything, for a payment that was mined and whose outputs are spent is refused like one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, NamedTuple
 
 import msgspec
@@ -10,9 +10,9 @@ import msgspec
 from schemas.amounts import parse_share
 from schemas.events import EventType
 from schemas.rejections import Malformed
+from schemas.times import in_milliseconds
 
 MINUTE_MS: Final = 60_000
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _WITHDRAWALS: Final = frozenset(
     {
@@ -146,13 +146,13 @@ def _fact(event: _Event, result: _Result, balance: _Balance | None) -> Fact:
     withdrawal, escrow = None, None
     if event.type in _WITHDRAWALS:
         requested = result.requested_at or event.time
-        withdrawal = WithdrawalFact(result.id, result.status, milliseconds(requested))
+        withdrawal = WithdrawalFact(result.id, result.status, in_milliseconds(requested))
     elif event.type in _ESCROWS:
         escrow = EscrowFact(result.id, parse_share(result.amount) - parse_share(result.remaining))
     return Fact(
         user=event.subject,
         sequence=event.sequence,
-        time_ms=milliseconds(event.time),
+        time_ms=in_milliseconds(event.time),
         type=event.type,
         amount=_amount(event.type, result),
         code=event.data.code if event.type == EventType.COMMAND_REJECTED else None,
@@ -172,9 +172,3 @@ def _amount(kind: str, result: _Result) -> int:
     if kind == EventType.SALE_CREDITED:
         return parse_share(result.gross)
     return 0
-
-
-def milliseconds(time: datetime) -> int:
-    """A time with its zone as milliseconds since 1970; raises ``TypeError`` without a zone."""
-    delta = time - _EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from db.engine import connect
-from db.ledger.rules import RulesMissing, read_rules
+from db.ledger.rules import read_rules
 from db.treasury.chain import tip
 from db.treasury.purse import Purse, free_koinu
 from processors.dogecoin.networks import CHAINS
-from processors.seed import RulesOfAnotherAccount, keyring_of, require_known_account
+from processors.seed import keyring_of, require_known_account
 from schemas.settings import Settings
 from schemas.topics import EVENTS, CommandTopic, topic_name
 from streams.kafka.lag import Backlog, LagView
@@ -82,15 +82,12 @@ class Outlook:
             bridge = self._lag.of_group(bridge_group, [self._events])
             partitions = range(self._settings.partitions)
             views = self._lag.behind(self._events, partitions, self._positions())
-        except OUTAGES as away:
-            faults.append(f"{server_of(away)} is away: {away}")
+        except Exception as fault:  # noqa: BLE001 - an old look must not pass for a new one
+            faults.append(_words_of(fault))
         try:
             hot_wallet = self._hot_wallet()
-        except OUTAGES as away:
-            faults.append(f"{server_of(away)} is away: {away}")
-        except (RulesMissing, RulesOfAnotherAccount) as unknown:
-            # A part of the coins is not the hot wallet: rather no number than a wrong one.
-            faults.append(str(unknown))
+        except Exception as fault:  # noqa: BLE001 - rather no number than a wrong one
+            faults.append(_words_of(fault))
         return Seen(worker, bridge, views, hot_wallet, "; ".join(faults) or None)
 
     def _hot_wallet(self) -> int | None:
@@ -110,6 +107,12 @@ class Outlook:
             if found is None:
                 return None
             return free_koinu(cursor, Purse(keyring.fingerprints, found[0], maturity))
+
+
+def _words_of(fault: Exception) -> str:
+    if isinstance(fault, OUTAGES):
+        return f"{server_of(fault)} is away: {fault}"
+    return str(fault) or repr(fault)
 
 
 def watches_hot_wallet(settings: Settings) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from processors.seed import keyring_of
 from schemas.settings import Settings
 from schemas.topics import ALERTS, EVENTS, TOPICS, VIEWS_STATE, topic_name
 from streams import metrics
@@ -264,8 +265,14 @@ def rebuild(settings: Settings) -> None:
 
 
 def run_views(settings: Settings, *, announce: Callable[[str], None]) -> None:
-    """Run a member until SIGTERM or SIGINT; raises ``ViewsFailed`` and ``SettingsError``."""
+    """Run a member until SIGTERM or SIGINT.
+
+    Raises ``ViewsFailed``, ``SettingsError`` and ``AccountKeyUnusable``.
+    """
     settings.require("kafka")
+    if watches_hot_wallet(settings):
+        # Else the outlook alone would meet a key that is none, look after look.
+        keyring_of(settings)
     prepare(settings)
     for name in ("faust", "mode"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -70,6 +70,11 @@ class Replica:
                 self.fault = f"broker is away: {away}"
                 log.warning("outage", extra={"cause": str(away)})
                 self._stopping.wait(backoff.next())
+            except Exception as fault:
+                # An old picture must not pass for a new one.
+                self.fault = f"what is kept cannot be read: {fault!r}"
+                log.exception("what is kept cannot be read")
+                self._stopping.wait(backoff.next())
             finally:
                 view.close()
 

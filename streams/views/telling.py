@@ -16,12 +16,11 @@ import msgspec
 
 from schemas.publications import Alert
 from schemas.settings import Settings
-from schemas.times import format_time
+from schemas.times import format_time, in_milliseconds
 from schemas.topics import ALERTS, topic_name
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.produce import Delivery, Producer
 from streams.kafka.view import LogView
-from streams.views.facts import milliseconds
 from streams.views.kept import Incident
 
 log = logging.getLogger(__name__)
@@ -47,7 +46,7 @@ class Told:
         subject = (alert.kind, alert.subject)
         if alert.state == "started" and isinstance(alert.started_at, str):
             if not self.has(alert.incident, "ended"):
-                started_ms = milliseconds(datetime.fromisoformat(alert.started_at))
+                started_ms = in_milliseconds(datetime.fromisoformat(alert.started_at))
                 self._standing[subject] = (alert.incident, started_ms)
         elif self._standing.get(subject, ("", 0))[0] == alert.incident:
             del self._standing[subject]

@@ -86,7 +86,7 @@ class Watcher:
         self._node = node or Node(endpoint_of(settings), timeout_seconds=timeout)
         self._second = second
         if second is None and settings.node_second_url:
-            other = Endpoint.of_url(settings.node_second_url)
+            other = Endpoint.of_url(settings.node_second_url, "WALLET_NODE_SECOND_URL")
             self._second = Node(other, timeout_seconds=timeout)
         source = f"watcher {socket.gethostname()}/{os.getpid()}"
         self._bell = bell or Alarms(settings, source=source)

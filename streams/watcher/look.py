@@ -41,7 +41,6 @@ def sight_of(node: Node) -> Sight:
         genesis_hash=genesis,
         height=chain.blocks,
         headers=chain.headers,
-        best_hash=chain.bestblockhash,
         initial_download=chain.initialblockdownload,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from db.engine import Connection
+from streams import alarms
 from streams.node.shapes import BlockShape, ChainShape, HeaderShape
 
 
@@ -41,11 +42,8 @@ class Relay(Protocol):
         """Let go of the broker."""
 
 
-class Bell(Protocol):
-    """Who is told when an operator must look."""
-
-    def sound(self, kind: str, subject: str, detail: str) -> None:
-        """Tell it; ``kind`` names the runbook."""
+class Bell(alarms.Bell, Protocol):
+    """Who is told when an operator must look, by way of the broker."""
 
     def close(self) -> None:
         """Let go of the broker."""

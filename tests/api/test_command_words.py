@@ -85,6 +85,24 @@ def test_a_known_fault_begins_as_clicks_own_do(
     assert capsys.readouterr().err == "Error: the disk is away\n"
 
 
+@pytest.mark.parametrize(
+    "arguments", [("rules",), ("doctor",), ("migrate",), ("operator", "house"), ("api",)]
+)
+def test_an_address_of_no_database_is_told_in_one_line(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("DATABASE", "WORKER_DATABASE", "API_DATABASE"):
+        monkeypatch.setenv(f"WALLET_{name}_URL", "mysql://u:hush@h/db")
+    if arguments == ("api",):
+        monkeypatch.setenv("WALLET_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert told.startswith("Error: A database address starts with postgresql://, not 'mysql'")
+    assert told.count("\n") == 1
+
+
 # ---------------------------------------------------------------------- the broker is away
 
 

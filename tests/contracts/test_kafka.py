@@ -156,6 +156,20 @@ def test_what_the_promises_hang_on_cannot_be_set(name: str) -> None:
         client_config(unsafe)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"bootstrap.server": "b:1"},
+        {"fetch.max.bytes": "much"},
+        {"security.protocol": "ssl", "ssl.ca.location": "/none"},
+    ],
+)
+def test_what_the_library_does_not_take_is_a_fault_of_the_settings(given: dict[str, str]) -> None:
+    name = list(given)[-1]
+    with pytest.raises(SettingsError, match=f"WALLET_KAFKA_.*: .*{name}"):
+        client_config(Settings(kafka={"bootstrap.servers": "b:1", **given}))
+
+
 def test_everything_else_is_passed_on_and_ours_wins() -> None:
     settings = Settings(kafka={"bootstrap.servers": "b:1", "client.rack": "r", "linger.ms": "7"})
     made = client_config(settings, **{"linger.ms": 1})

@@ -7,13 +7,10 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
-from sqlalchemy import select
 
-from db import tables
-from db.engine import DatabaseUrlError, connect, connect_async, conninfo, engine, libpq_url
-from schemas.ledger import HOUSE, Account, EntryType
+from db.engine import DatabaseUrlError, connect, connect_async, conninfo, libpq_url
+from schemas.ledger import HOUSE
 from tests.conftest import Database
-from tests.db.rows import OTHER_SIDE, insert, place
 
 
 def _wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -32,6 +29,13 @@ def test_an_address_of_something_else_is_refused_without_its_password() -> None:
     with pytest.raises(DatabaseUrlError, match="mysql") as refused:
         libpq_url("mysql://u:hidden@h/db")
     assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize("rest", ["u:hush@h/db?foo=1", "u:hush%zz@h/db", "u:hush@[::1/db"])
+def test_an_address_that_cannot_be_read_is_refused_and_not_shown(rest: str) -> None:
+    with pytest.raises(DatabaseUrlError, match="cannot be read") as refused:
+        conninfo(f"postgresql://{rest}", application_name="test")
+    assert "hush" not in str(refused.value)
 
 
 def test_what_the_address_says_stands() -> None:
@@ -92,21 +96,3 @@ def test_a_statement_that_takes_too_long_is_cancelled(database: Database) -> Non
         pytest.raises(psycopg.errors.QueryCanceled),
     ):
         connection.execute("SELECT pg_sleep(30)")
-
-
-def test_operators_query_the_tables_and_get_the_ledgers_words(database: Database) -> None:
-    with connect(database.worker_url, application_name="test") as connection:
-        insert(connection, "entries", {}, OTHER_SIDE)
-    operators = engine(database.worker_url)
-    entries = tables.entries
-    with operators.connect() as session:
-        rows = session.execute(
-            select(entries.c.account, entries.c.entry_type, entries.c.debit, entries.c.credit)
-            .where(entries.c.command_id == place(1))
-            .order_by(entries.c.id)
-        ).all()
-    operators.dispose()
-    assert [tuple(row) for row in rows] == [
-        (Account.AVAILABLE, EntryType.BID_LOCK, 5, 0),
-        (Account.BIDS, EntryType.BID_LOCK, 0, 5),
-    ]

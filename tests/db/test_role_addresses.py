@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli import group
+from db.engine import DatabaseUrlError
 from db.roles import API, OWNER, RoleUrlError, stated
 
 GOOD = {
@@ -25,10 +26,11 @@ def test_one_database_and_each_roles_password() -> None:
         ("postgresql://db/wallet", "has the user none"),
         (f"postgresql://{API}@db/wallet", "has no password"),
         (f"postgresql://{API}:hush@db/other", "do not name one database"),
+        (f"postgresql://{API}:hush@db/wallet?foo=1", "cannot be read"),
     ],
 )
 def test_what_is_wrong_is_told_without_a_password(url: str, told: str) -> None:
-    with pytest.raises(RoleUrlError, match=told) as caught:
+    with pytest.raises((RoleUrlError, DatabaseUrlError), match=told) as caught:
         stated({**GOOD, API: url})
     assert "hush" not in str(caught.value)
 

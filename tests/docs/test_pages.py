@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +26,6 @@ DECISIONS: Final = sorted((DOCS / "decisions").glob("0*.md"))
 LINE_LENGTH_MAX: Final = 100
 
 SETTINGS: Final = {f"{PREFIX}{field.upper()}" for field in Settings.__struct_fields__}
-#: Of the Makefile's own: how long the proofs run.
-OTHER_VARIABLES: Final = {"WALLET_PROOF"}
 TARGETS: Final = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 #: Names of topics and events; the whole span must be one.
@@ -96,7 +95,7 @@ def check_command(words: list[str]) -> None:
 @every_page
 def test_settings_exist(page: Path) -> None:
     for name in re.findall(r"\bWALLET_[A-Z_]+\b(?!\*)", page.read_text()):
-        known = name in SETTINGS | OTHER_VARIABLES or name.startswith(KAFKA_PREFIX.rstrip("_"))
+        known = name in SETTINGS or name.startswith(KAFKA_PREFIX.rstrip("_"))
         known = known or name.removesuffix("_FILE") in SETTINGS
         # WALLET_RULES_* and the like stand for all that begin so.
         assert known or any(setting.startswith(name) for setting in SETTINGS), name
@@ -156,8 +155,9 @@ def test_every_alarm_and_every_runbook_is_in_the_operators_table() -> None:
 
 
 def alarms() -> set[str]:
-    """Every kind of alarm that some process sounds."""
-    return {
+    """Every kind of alarm that some process sounds, and every rule of the views."""
+    rules = tomllib.loads((ROOT / "streams/views/rules.toml").read_text())["rule"]
+    return {rule["name"] for rule in rules} | {
         str(kind)
         for path in (ROOT / "streams").rglob("*.py")
         for kind in _kinds_of(ast.parse(path.read_text()))

@@ -47,6 +47,9 @@ def test_the_field_of_pass_through_settings_is_no_variable_itself() -> None:
         ("WALLET_API_WAIT_SECONDS", "nan"),
         ("WALLET_API_WAIT_SECONDS", "soon"),
         ("WALLET_RULES_ESCROW_FEE_BASIS_POINTS", "10001"),
+        ("WALLET_NETWORK", "main"),
+        ("WALLET_NETWORK", ""),
+        ("WALLET_LOG_LEVEL", "LOUD"),
     ],
 )
 def test_a_value_of_the_wrong_type_or_range_is_refused_by_its_name(name: str, value: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -18,7 +19,7 @@ from processors.dogecoin.derivation import account_keys
 from processors.dogecoin.hidden import Hidden
 from processors.dogecoin.keyring import Keyring
 from processors.dogecoin.signing import AccountSigner
-from schemas.settings import Settings
+from schemas.settings import Settings, SettingsError
 from streams.bridge.bridge import Bridge
 from streams.heart import STILL_SECONDS, Heart
 from streams.local.process import free_port
@@ -123,3 +124,15 @@ def test_the_probe_fails_for_a_loop_that_stands_still() -> None:
         (200, {"status": "ok"}),
         (503, {"status": f"stands still for {STILL_SECONDS + 1:.0f} s"}),
     ]
+
+
+def test_a_port_that_is_taken_is_told_with_the_setting_that_names_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            with pytest.raises(SettingsError, match=rf"127\.0\.0\.1:{port}: .*WALLET_WORKER_PORT"):
+                run_with_probe(Hanging(), "worker", "127.0.0.1", port, lambda line: None)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

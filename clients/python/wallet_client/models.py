@@ -493,7 +493,7 @@ class WithdrawRevenue(Model, frozen=True, kw_only=True):
 
 class WithdrawalStatus(StrEnum):
     """
-    PENDING may be cancelled; PROCESSING is claimed by the payer; the last two are final but for a reorganisation.
+    PENDING may be cancelled; PROCESSING is claimed by the payer; CONFIRMED is final but for a reorganisation, FAILED for good.
     """
 
     BROADCAST = "BROADCAST"

@@ -37,7 +37,6 @@ def sight(chain: list[str], **changes: Any) -> Sight:
         genesis_hash=CHAIN.genesis_hash,
         height=len(chain) - 1,
         headers=len(chain) - 1,
-        best_hash=chain[-1],
         initial_download=False,
     )
     return whole._replace(**changes)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from schemas.settings import Settings
+from schemas.settings import Settings, SettingsError
 from streams.local.process import free_port
 from streams.node.answers import Reason, Verdict
 from streams.node.client import (
@@ -242,3 +242,21 @@ def test_settings_say_who_asks_and_the_password_is_not_shown() -> None:
     settings = Settings(node_url="http://h:1", node_user="u", node_password="secret")
     assert endpoint_of(settings)[:3] == ("http://h:1", "u", "secret")
     assert "secret" not in repr(endpoint_of(settings))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:22555",
+        "a:hush@localhost:22555",
+        "http://",
+        "http://a:hush@h:port",
+        "http://a:hush@h:65536",
+        "http://a:hush#1@h:22555",
+        "http://[::1",
+    ],
+)
+def test_what_is_no_nodes_address_is_refused_by_its_settings_name_and_not_shown(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^WALLET_NODE_URL is not .*http://HOST:PORT") as fault:
+        endpoint_of(Settings(node_url=url))
+    assert "hush" not in str(fault.value)

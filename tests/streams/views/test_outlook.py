@@ -10,13 +10,15 @@ import msgspec
 import psycopg
 import pytest
 
+from processors.dogecoin.derivation import AccountKeyUnusable
 from processors.seed import keyring_of
 from schemas.amounts import KOINU_PER_DOGE
 from schemas.settings import Settings
 from streams.kafka.admin import create_topics
 from streams.local.process import free_port
 from streams.views.outlook import Outlook, watches_hot_wallet
-from tests.conftest import Database
+from streams.views.process import run_views
+from tests.conftest import Database, Databases
 from tests.support.played import seed, with_account
 
 KEY: Final = bytes(20)
@@ -86,6 +88,19 @@ def test_a_database_that_is_away_leaves_the_hot_wallet_unknown_and_the_lag_seen(
     assert seen.fault is not None and seen.fault.startswith("database is away")
 
 
+def test_whatever_fails_is_unknown_and_its_cause_told(
+    wallet: Settings, databases: Databases
+) -> None:
+    """Tables that are not there are no outage; the look before must not stand for this one."""
+    empty = databases.fresh(migrated=False)
+    with outlook(msgspec.structs.replace(wallet, api_database_url=empty.owner_url)) as looks:
+        seen = looks.look()
+    databases.drop(empty.name)
+    assert seen.hot_wallet is None
+    assert seen.worker is not None and seen.worker.records == 0
+    assert seen.fault is not None and "rules" in seen.fault
+
+
 def test_where_the_account_in_force_is_unknown_there_is_no_number_and_the_cause_is_told(
     wallet: Settings, database: Database
 ) -> None:
@@ -100,3 +115,13 @@ def test_where_the_account_in_force_is_unknown_there_is_no_number_and_the_cause_
 def test_without_an_account_or_a_database_the_hot_wallet_is_not_watched() -> None:
     assert not watches_hot_wallet(Settings(api_database_url="postgresql://x"))
     assert not watches_hot_wallet(with_account(Settings()))
+
+
+def test_views_do_not_start_with_a_key_by_which_they_could_not_look() -> None:
+    settings = Settings(
+        api_database_url="postgresql://x",
+        account_xpub="tpub-with-a-letter-wrong",
+        kafka={"bootstrap.servers": f"127.0.0.1:{free_port()}"},
+    )
+    with pytest.raises(AccountKeyUnusable):
+        run_views(settings, announce=print)
