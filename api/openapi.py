@@ -23,7 +23,7 @@ _JSON: Final = "application/json"
 _DESCRIPTION: Final = f"""\
 A custodial Dogecoin wallet. Amounts are DOGE as decimal text with at most eight decimals, never
 numbers. Each path may be written with or without its last slash. What is not named here, be it a
-query parameter or a field of a body, is refused with a 400, and so is a parameter that comes twice.
+query parameter or a field of a body, is refused with a 400, and so is either where it comes twice.
 
 A POST puts a command on the wallet's topic and waits for its outcome: the answer is what was
 committed. It needs an `Idempotency-Key` of your own choosing: the same key with the same request

@@ -34,6 +34,7 @@ class Fault(StrEnum):
         "Leave out the query parameter, or spell it right.",
     )
     BAD_PARAMETER = "bad_parameter", 400, "Correct the parameter as the documentation shows."
+    FIELD_REPEATED = "field_repeated", 400, "Give each field of the body once."
     BAD_CURSOR = "bad_cursor", 400, "Take `next` of the page before as it is, or start without."
     KEY_MISSING = "idempotency_key_missing", 400, "Send an Idempotency-Key of your own choosing."
     TOKEN_MISSING = "token_missing", 401, "Send `Authorization: Bearer` with a token."

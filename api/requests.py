@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 from aiohttp import web
@@ -176,7 +177,7 @@ def preference_of(request: web.Request, default_seconds: float) -> Preference:
 
 
 async def body_of(request: web.Request) -> bytes:
-    """The body, which must be declared as JSON; b"" if there is none."""
+    """The body, declared as JSON and with each field once; b"" if there is none."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
             body = await request.read()
@@ -184,6 +185,8 @@ async def body_of(request: web.Request) -> bytes:
         raise Problem(Fault.TOO_SLOW) from None
     if body or request.content_type != "application/octet-stream":
         _check_content_type(request)
+    if body:
+        _check_fields(body)
     return body
 
 
@@ -191,6 +194,34 @@ def _check_content_type(request: web.Request) -> None:
     charset = (request.charset or "utf-8").lower()
     if request.content_type != _JSON_TYPE or charset not in {"utf-8", "utf8"}:
         raise Problem(Fault.NOT_JSON_TYPE)
+
+
+def _check_fields(body: bytes) -> None:
+    """Refuse a field that is given twice: which of the two counts, each reader says differently.
+
+    The decoders take the last. So they do in a record on a topic, where it must stay so: what an
+    old log decides never changes.
+    """
+    try:
+        # Numbers stay text: all that counts here are names.
+        json.loads(body, object_pairs_hook=_each_once, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
+        _refuse(body)
+
+
+def _each_once(fields: list[tuple[str, object]]) -> None:
+    names: set[str] = set()
+    for name, _ in fields:
+        if name in names:
+            raise Problem(Fault.FIELD_REPEATED, f"{name[:40]!r} is given twice")
+        names.add(name)
+
+
+def _refuse(body: bytes) -> NoReturn:
+    """Raise what is wrong with a body that cannot be read."""
+    # The strict decoder has the exact words for it.
+    data_of(CommandType.OPEN_WALLET, body)
+    raise Problem(Rejection.NOT_JSON)
 
 
 def data_of(kind: CommandType, body: bytes) -> Data:
@@ -207,9 +238,7 @@ def split_user(body: bytes) -> tuple[str, bytes]:
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         user_id = msgspec.json.decode(fields.pop("user_id", _ABSENT))
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        # The strict decoder has the exact words for what is wrong.
-        data_of(CommandType.OPEN_WALLET, body)
-        raise Problem(Rejection.NOT_JSON) from None
+        _refuse(body)
     if user_id is None:
         raise Problem(Rejection.MISSING_FIELD, "The body lacks the required text `user_id`")
     if not isinstance(user_id, str):

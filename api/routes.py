@@ -96,6 +96,7 @@ _POSTS: Final[tuple[Code, ...]] = (
     Fault.NOT_JSON_TYPE,
     Fault.BODY_TOO_LARGE,
     Fault.TOO_SLOW,
+    Fault.FIELD_REPEATED,
     Rejection.TOO_LARGE,
     Rejection.NOT_UTF8,
     Rejection.NOT_JSON,

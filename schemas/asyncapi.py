@@ -43,7 +43,8 @@ def asyncapi() -> Node:
                 "Commands in by Kafka, a double-entry ledger, events out, exactly once. Every "
                 "topic is keyed by the user's canonical UUID and partitioned by murmur2, as "
                 "Java's clients do; librdkafka needs `partitioner=murmur2_random`. Topic names "
-                "carry WALLET_TOPIC_PREFIX in front where it is set."
+                "carry WALLET_TOPIC_PREFIX in front where it is set. Of a field that stands in a "
+                "command twice the last counts; write each once."
             ),
         },
         "defaultContentType": "application/json",

@@ -71,9 +71,9 @@ def _commands() -> Iterator[str]:
     yield ""
     yield (
         f"A record's value is one JSON object of at most {RECORD_MAX_BYTES} bytes: the envelope "
-        "below, and in `data` the fields of the type. Each type may come by one topic alone, which "
-        "is how Kafka's ACLs decide who can create money; elsewhere it is a dead letter, "
-        "`not_permitted_here`."
+        "below, and in `data` the fields of the type. Of a field that stands twice the last "
+        "counts; write each once. Each type may come by one topic alone, which is how Kafka's ACLs "
+        "decide who can create money; elsewhere it is a dead letter, `not_permitted_here`."
     )
     yield ""
     schema = command_schema(CommandType.OPEN_WALLET)

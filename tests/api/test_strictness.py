@@ -97,6 +97,78 @@ async def test_a_field_that_is_unknown_is_refused(market: Marketplace, alice: st
     assert market.log.sent == []
 
 
+async def post_as_it_is(
+    market: Marketplace, route: Route, user: str, body: bytes
+) -> ClientResponse:
+    """The route's request with these bytes for its body."""
+    by_service = route.access is Access.SERVICE
+    headers = market.service() if by_service else market.user(user)
+    return await market.client.post(
+        PREFIX + route.path.format(id=ID),
+        data=body,
+        headers={**headers, "Idempotency-Key": "k", "Content-Type": "application/json"},
+    )
+
+
+async def test_a_field_that_is_given_twice_is_refused_whichever_it_is(
+    market: Marketplace, alice: str
+) -> None:
+    for route in POSTS:
+        whole = msgspec.json.encode(body_of(route))
+        for name in body_of(route):
+            again = msgspec.json.encode({name: FIELDS[name]})
+            body = whole[:-1] + b"," + again[1:]
+            problem = await problem_of(await post_as_it_is(market, route, alice, body))
+            assert problem["code"] == "field_repeated", route.name
+            assert problem["detail"].startswith(f"'{name}' is given twice. ")
+    assert market.log.sent == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        # The same field, written otherwise.
+        b'{"amount":"20","\\u0061mount":"20","address":"x"}',
+        # A later fault does not hide it.
+        b'{"amount":"1","amount":"100","surprise":1}',
+        b'{"address":{"amount":"1","amount":"1"},"amount":"20"}',
+        b'{"address":[{"amount":"1"},{"amount":"1","amount":"1"}],"amount":"20"}',
+        # More digits than Python turns into a number.
+        b'{"address":' + b"9" * 5000 + b',"amount":"1","amount":"100"}',
+    ],
+)
+async def test_a_field_that_is_given_twice_is_refused_wherever_it_hides(
+    market: Marketplace, alice: str, body: bytes
+) -> None:
+    (withdraw,) = (route for route in POSTS if route.path == "/withdraw")
+    problem = await problem_of(await post_as_it_is(market, withdraw, alice, body))
+    assert problem["code"] == "field_repeated"
+    assert problem["detail"].startswith("'amount' is given twice. ")
+    assert market.log.sent == []
+
+
+async def test_a_field_of_half_a_letter_that_is_given_twice_can_be_told(
+    market: Marketplace, alice: str
+) -> None:
+    (withdraw,) = (route for route in POSTS if route.path == "/withdraw")
+    body = b'{"\\ud800":1,"\\ud800":1}'
+    problem = await problem_of(await post_as_it_is(market, withdraw, alice, body))
+    assert problem["detail"].startswith(r"'\ud800' is given twice. ")
+
+
+async def test_what_lies_too_deep_to_be_looked_through_is_refused(
+    market: Marketplace, alice: str
+) -> None:
+    for route in POSTS:
+        whole = msgspec.json.encode(body_of(route))
+        for depth in (900, 1000, 5000):
+            deep = b'{"user_id":' + b"[" * depth + b"]" * depth + b","
+            answer = await post_as_it_is(market, route, alice, deep + whole[1:])
+            problem = await problem_of(answer)
+            assert problem["code"] in {"field_repeated", "not_json", "unknown_field"}
+    assert market.log.sent == []
+
+
 async def test_without_them_the_requests_are_read(market: Marketplace, alice: str) -> None:
     for route in ROUTES:
         assert (await ask(market, route, alice)).status in {200, 402, 404, 409}, route.name

@@ -280,6 +280,16 @@ def test_amounts_written_differently_are_the_same_request() -> None:
     assert len(hashes) == 1
 
 
+def test_of_a_field_that_stands_in_a_record_twice_the_last_counts() -> None:
+    # What an old log decides never changes; the API, which is no log, refuses such a body.
+    value = changed(data__amount="1").replace(b'"amount"', b'"amount": "7", "amount"')
+    assert value.count(b'"amount"') == 2
+    command = read_command(SERVICES, KEY, value)
+    assert command == read_command(SERVICES, KEY, changed(data__amount="1"))
+    # The first must be sound, too.
+    assert code_of(value.replace(b'"7"', b"7")) is Rejection.AMOUNT_NOT_TEXT
+
+
 def test_what_only_traces_a_command_is_not_part_of_the_request() -> None:
     one = read_command(SERVICES, KEY, changed())
     other = read_command(
