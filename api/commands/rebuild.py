@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.console import Console
@@ -40,6 +41,8 @@ from streams.local import keys, roles
 from streams.local.postgres import SUPERUSER
 from streams.rebuild.replay import Progress
 
+#: Places that are told where records were passed over.
+_PLACES_MAX: Final = 20
 #: Each says in its text what to do.
 _EXPLAINED = (
     AccountKeyUnusable,
@@ -90,6 +93,8 @@ def command(
     --compare takes a snapshot of WALLET_WORKER_DATABASE_URL and may be used while the service
     runs. --resume goes on where a rebuild stopped, or brings a database that was restored from a
     backup up to what the log has.
+
+    Records that lie between the batches that it replays, and that nobody decided, are told.
 
     Exits with 1 if a batch comes out differently or the databases differ. docs/runbooks/rebuild.md
     tells what to do then.
@@ -145,14 +150,25 @@ def _rebuild(
         _bars(console) as tell,
         closing(rebuild.Rebuild(settings, connection, resume=resume, progress=tell)) as replaying,
     ):
-        done = replaying.run()
-        batches = counted(done.batches, "batch", "batches")
-        records = counted(done.records, "record")
-        there = f", {done.skipped:,} were there already" if done.skipped else ""
-        console.print(f"{batches} with {records} replayed{there}")
-        if source is None:
-            return []
-        return rebuild.catch_up_and_compare(replaying, source, target, progress=tell)
+        try:
+            done = replaying.run()
+            batches = counted(done.batches, "batch", "batches")
+            records = counted(done.records, "record")
+            there = f", {done.skipped:,} were there already" if done.skipped else ""
+            console.print(f"{batches} with {records} replayed{there}")
+            if source is None:
+                return []
+            return rebuild.catch_up_and_compare(replaying, source, target, progress=tell)
+        finally:
+            _tell_passed_over(replaying.passed_over, console)
+
+
+def _tell_passed_over(lines: list[str], console: Console) -> None:
+    """Commands that stand in neither database; what was decided is the same all the same."""
+    for line in lines[:_PLACES_MAX]:
+        console.print(f"[red]passed over[/red] {escape(line)}", soft_wrap=True)
+    if len(lines) > _PLACES_MAX:
+        console.print(f"and at {counted(len(lines) - _PLACES_MAX, 'more place')}")
 
 
 @contextmanager

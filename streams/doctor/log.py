@@ -7,6 +7,7 @@ where it must not be behind.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from typing import Final
 
 import msgspec
@@ -21,7 +22,8 @@ from streams.doctor.report import Progress, Tally
 from streams.kafka.admin import Admin
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.groups import Group, Place
-from streams.kafka.replay import LogReplay, RecordsMissing
+from streams.kafka.replay import RecordsMissing
+from streams.kafka.slices import PassedOver, Slices
 from streams.kafka.view import LogView
 
 PUBLISHED_SAYS: Final = "what is applied is published, or in the outbox and young"
@@ -170,41 +172,31 @@ class Log:
         """Every record that the topics hold of the slices, counted against outcomes."""
         tally = Tally("records", FIRST_MAX)
         standings = {(s.topic, s.partition): s for s in snapshot.standings()}
-        following: dict[tuple[int, int], int] = {}
         total = snapshot.slice_count()
-        replay = LogReplay(self._settings)
-        try:
+        with closing(Slices(self._settings)) as slices:
             for part in snapshot.slices():
                 place = (part.topic, part.partition)
                 if place not in standings or standings[place].generation != part.generation:
                     # Its records went with the topic that an operator gave up.
                     continue
                 tally.subjects += 1
-                # A later generation begins where an operator said.
-                since = following.get(place, 0 if part.generation == 1 else part.first_offset)
-                self._check_slice(part, since, snapshot, replay, tally)
-                following[place] = part.last_offset + 1
+                self._check_slice(part, snapshot, slices, tally)
                 if tally.subjects % _TELL_EVERY == 0:
                     progress("records", tally.subjects, total)
-        finally:
-            replay.close()
-        for place, standing in standings.items():
-            self._check_end(standing, following.get(place), tally)
+            for standing in standings.values():
+                self._check_end(standing, slices, tally)
         return tally
 
     def _check_slice(
-        self, part: StoredSlice, since: int, snapshot: Snapshot, replay: LogReplay, tally: Tally
+        self, part: StoredSlice, snapshot: Snapshot, slices: Slices, tally: Tally
     ) -> None:
-        name = self._names[CommandTopic(part.topic)]
         try:
-            records = replay.take(
-                name, part.partition, part.first_offset, part.last_offset, since=since
-            )
+            records = slices.take(part)
         except RecordsMissing as missing:
             tally.find(name_of(part), str(missing))
             return
-        if replay.passed_over:
-            tally.find(f"before {name_of(part)}", _passed_over(replay.passed_over))
+        if slices.passed_over:
+            tally.find(f"before {name_of(part)}", str(slices.passed_over))
         found = {message.offset() or 0: message for message in records}
         letters = snapshot.letters_in(part)
         decided = snapshot.outcomes_in(part) | letters.keys()
@@ -221,29 +213,24 @@ class Log:
                     name_of(part), f"the dead letter of offset {offset} is not as its record is"
                 )
 
-    def _check_end(self, standing: Standing, following: int | None, tally: Tally) -> None:
+    def _check_end(self, standing: Standing, slices: Slices, tally: Tally) -> None:
         """What lies between a partition's last slice and where it goes on."""
-        if following is None:
-            if standing.generation > 1:
-                return
-            following = 0
+        after = slices.after(standing.topic, standing.partition, standing.generation)
+        if after is None:
+            return
         name = self._names[CommandTopic(standing.topic)]
         start = self._admin.starts(name, [standing.partition])[standing.partition]
-        first = max(following, start)
+        first = max(after, start)
         if first >= standing.next_offset:
             return
         view = LogView(self._settings)
         try:
             records = view.records(name, standing.partition, first, standing.next_offset - 1)
-            passed_over = [message.offset() or 0 for message in records]
+            undecided = PassedOver.at([message.offset() or 0 for message in records])
         finally:
             view.close()
-        if passed_over:
-            tally.find(f"{_name(standing)}, at its end", _passed_over(passed_over))
-
-
-def _passed_over(offsets: list[int]) -> str:
-    return f"{len(offsets)} records, the first at offset {offsets[0]}, were never decided"
+        if undecided:
+            tally.find(f"{_name(standing)}, at its end", str(undecided))
 
 
 def _compare(manifest: Manifest, snapshot: Snapshot, tally: Tally) -> None:

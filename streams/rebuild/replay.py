@@ -27,7 +27,8 @@ from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
 from streams.kafka.admin import Admin
 from streams.kafka.config import KafkaUnavailable
-from streams.kafka.replay import LogReplay, RecordsMissing
+from streams.kafka.replay import RecordsMissing
+from streams.kafka.slices import Slices
 from streams.rebuild.manifests import Manifests, ManifestsMissing
 from streams.records import Reader
 
@@ -87,9 +88,12 @@ class Rebuild:
         self._keyring = keyring_of(settings)
         self._reader = Reader(settings)
         self._manifests = Manifests(settings)
-        self._replay = LogReplay(settings)
+        self._slices = Slices(settings)
         self._claims: dict[tuple[int, int], Claim] = {}
         self._batch: list[Manifest] = []
+        #: Records between the batches that were replayed, which nobody decided; a line for each
+        #: place.
+        self.passed_over: list[str] = []
         self._applier = Applier(
             connection,
             owner=REBUILDER,
@@ -100,7 +104,7 @@ class Rebuild:
     def close(self) -> None:
         """Let go of the broker."""
         self._manifests.close()
-        self._replay.close()
+        self._slices.close()
 
     def run(self, only: Iterable[int] | None = None) -> Rebuilt:
         """Replay what the log holds and the target lacks; ``only`` names batches to wait for.
@@ -121,6 +125,7 @@ class Rebuild:
             if (wanted is not None and number not in wanted) or rebuilding.has_batch(
                 self._connection, number
             ):
+                self._leave_out(batch)
                 skipped += 1
                 continue
             if not applied:
@@ -229,6 +234,10 @@ class Rebuild:
             ) from fault
         return len(records)
 
+    def _leave_out(self, batch: list[Manifest]) -> None:
+        for part in batch:
+            self._slices.leave_out(part)
+
     def _records_of(self, part: Manifest) -> list[Record]:
         name = self._names[part.topic]
         later = self._manifests.used_again(part)
@@ -240,12 +249,14 @@ class Rebuild:
                 "that has this batch, and go on with --resume."
             )
         try:
-            messages = self._replay.take(name, part.partition, part.first_offset, part.last_offset)
+            messages = self._slices.take(part)
         except RecordsMissing as missing:
             raise RecordsMissing(
                 f"Batch {part.batch_id}: {missing} Restore a backup of the topic; or one of the "
                 "database that has this batch, and go on with --resume."
             ) from missing
+        if self._slices.passed_over:
+            self.passed_over.append(f"{name}/{part.partition}: {self._slices.passed_over}")
         return self._reader.records(messages)
 
     def _require_logic(self, manifest: Manifest) -> None:
