@@ -11,7 +11,7 @@ import psycopg
 
 from api.database import DatabaseUnavailable, Pool, QueryTooLong, Row, connect
 from schemas.ids import Place, number_of, text_of
-from schemas.ledger import CommandOutcome
+from schemas.ledger import DEAD_LETTER, CommandOutcome
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +54,6 @@ class Decided(NamedTuple):
     decided_at: datetime
     first: Decided | None
     request: bytes
-
-
-DEAD_LETTER: Final = "dead_letter"
 
 
 def _decided(row: Row) -> Decided:

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from api import reads
-from api.outcomes import DEAD_LETTER, Decided, fetch_outcomes
+from api.outcomes import Decided, fetch_outcomes
 from api.posting import submit
 from api.problems import Fault, Problem, document_of
 from api.requests import (
@@ -27,7 +27,7 @@ from api.submission import Submitted, problem_of, respond
 from schemas.commands import AssignAddress, CommandType, Data, OpenWallet
 from schemas.events import AddressResult
 from schemas.ids import place_of
-from schemas.ledger import USER_ACCOUNTS, EntryType
+from schemas.ledger import DEAD_LETTER, USER_ACCOUNTS, EntryType
 from schemas.rejections import Rejection
 from schemas.times import format_time, in_milliseconds
 from schemas.topics import CommandTopic

@@ -13,17 +13,18 @@ import msgspec
 from aiohttp import web
 
 from api.metrics import Metrics
-from api.outcomes import DEAD_LETTER, Decided, Outcomes
+from api.outcomes import Decided, Outcomes
 from api.ports import CommandSender
 from api.problems import REJECTIONS, Fault, Problem
 from api.requests import Preference
 from api.shapes import Pending
 from schemas.commands import TOPIC_OF, CommandType, Data
-from schemas.envelope import encode_command, request_hash_of
-from schemas.ledger import CommandOutcome
+from schemas.envelope import encode_command
+from schemas.ledger import DEAD_LETTER, CommandOutcome
 from schemas.rejections import Rejection
 from schemas.topics import RECORD_MAX_BYTES, CommandTopic
 from streams.kafka.produce import Delivery
+from streams.outcomes import is_of
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class Submission:
         except TimeoutError:
             log.info("nobody has decided the command yet", extra={"command_id": command_id})
             return Submitted(command_id, None)
-        if not _is_of(decided, ask, value):
+        if not is_of(decided, topic, ask.user_id.encode(), value):
             raise _place_taken(command_id)
         return Submitted(command_id, decided)
 
@@ -152,17 +153,6 @@ def _record_of(ask: Ask) -> bytes:
     if len(value) > RECORD_MAX_BYTES:
         raise Problem(Rejection.TOO_LARGE)
     return value
-
-
-def _is_of(decided: Decided, ask: Ask, value: bytes) -> bool:
-    """Whether it was this very record that was decided, and not another one at its place."""
-    if decided.outcome == DEAD_LETTER:
-        return decided.request == value
-    return (decided.user_id, decided.idempotency_key, decided.request) == (
-        ask.user_id,
-        ask.idempotency_key,
-        request_hash_of(ask.kind, ask.data),
-    )
 
 
 def _place_taken(command_id: str) -> Problem:

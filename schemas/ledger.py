@@ -60,6 +60,10 @@ class CommandOutcome(Word):
     KEY_REUSED = "key_reused"
 
 
+#: What became of one that could not.
+DEAD_LETTER: Final = "dead_letter"
+
+
 class WithdrawalStatus(Word):
     """PENDING may be cancelled; PROCESSING is claimed by the payer; CONFIRMED is final but for
     a reorganisation, FAILED for good."""

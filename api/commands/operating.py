@@ -18,7 +18,7 @@ from db.engine import Connection, SchemaMismatchError
 from db.ledger.operating import Outcome, session
 from schemas.amounts import Koinu, format_amount, parse_amount
 from schemas.commands import UUID_PATTERN
-from schemas.ledger import HOUSE
+from schemas.ledger import DEAD_LETTER, HOUSE
 from schemas.rejections import Malformed
 from schemas.settings import Settings, SettingsError
 from schemas.topics import COMMAND_TOPIC_NAMES, CommandTopic
@@ -179,7 +179,7 @@ def tell(sent: Sent, *, as_json: bool, key: str) -> int:
 
 
 def _document(outcome: Outcome) -> dict[str, object]:
-    is_letter = outcome.outcome == "dead_letter"
+    is_letter = outcome.outcome == DEAD_LETTER
     return {
         "command_id": outcome.command_id,
         "outcome": outcome.outcome,
@@ -189,7 +189,7 @@ def _document(outcome: Outcome) -> dict[str, object]:
 
 
 def _indented(outcome: Outcome) -> str:
-    if outcome.outcome == "dead_letter":
+    if outcome.outcome == DEAD_LETTER:
         return f"{outcome.code}: {outcome.document}"
     document = msgspec.json.decode(outcome.document)
     if document.get("balance", {}).get("user_id") == HOUSE:

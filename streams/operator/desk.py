@@ -21,6 +21,7 @@ from schemas.ledger import HOUSE
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
 from streams.kafka.produce import Delivery, Producer
+from streams.outcomes import is_of
 
 _DELIVERY_SECONDS: Final = 35.0
 
@@ -116,21 +117,9 @@ class Desk:
             raise OutcomeUnknown(
                 f"It stands on the topic, but the database is away ({cause}). {again}"
             ) from away
-        if outcome is not None and not _is_of(outcome, code, key, value):
+        if outcome is not None and not is_of(outcome, code, key, value):
             raise OutcomeUnknown(
                 f"Its place was decided before (as {outcome.command_id}): the topic was made anew "
                 f"or has lost its tail. What becomes of the command is unknown. {again}"
             )
         return Sent(code, delivery.partition, delivery.offset, outcome)
-
-
-def _is_of(outcome: Outcome, code: CommandTopic, key: bytes, value: bytes) -> bool:
-    """Whether it was this very record that was decided, and not another one at its place."""
-    if outcome.outcome == "dead_letter":
-        return outcome.request == value
-    command = read_command(code, key, value)
-    return (outcome.user_id, outcome.idempotency_key, outcome.request) == (
-        command.user_id,
-        command.idempotency_key,
-        command.request_hash,
-    )
