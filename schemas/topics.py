@@ -39,6 +39,10 @@ _BOOK: Final = {
     "cleanup.policy": "delete",
     "message.timestamp.type": "LogAppendTime",
 }
+#: Of what anybody may write. The broker unpacks a batch, and refuses one that is larger then than a
+#: batch may be. Packed, a thousandth of that passes its limit; a worker, which has to unpack all
+#: that it fetches, could then need any memory, or not get past that batch at all.
+_COMMANDS: Final = {**_BOOK, "compression.type": "uncompressed"}
 _WEEK: Final = {"retention.ms": str(7 * 86_400_000), "cleanup.policy": "delete"}
 
 
@@ -90,7 +94,7 @@ TOPICS: Final = (
         read_by="worker",
         writers=frozenset({Party.SERVICES, Party.API, Party.OPERATORS}),
         readers=_OF_COMMANDS,
-        config=_BOOK,
+        config=_COMMANDS,
     ),
     TopicDefinition(
         name=COMMAND_TOPIC_NAMES[CommandTopic.USERS],
@@ -98,7 +102,7 @@ TOPICS: Final = (
         read_by="worker",
         writers=frozenset({Party.API, Party.OPERATORS}),
         readers=_OF_COMMANDS,
-        config=_BOOK,
+        config=_COMMANDS,
     ),
     TopicDefinition(
         name=COMMAND_TOPIC_NAMES[CommandTopic.TREASURY],
@@ -106,7 +110,7 @@ TOPICS: Final = (
         read_by="worker",
         writers=frozenset({Party.WATCHER, Party.PAYER, Party.OPERATORS}),
         readers=_OF_COMMANDS,
-        config=_BOOK,
+        config=_COMMANDS,
     ),
     TopicDefinition(
         name=EVENTS,

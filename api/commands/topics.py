@@ -13,11 +13,16 @@ from api.commands.arguments import Commands, counted
 from api.console import standard_output
 from schemas.access import AccessError, grants, script
 from schemas.settings import Settings
-from schemas.topics import ALL_TOPICS, VIEWS_STATE, Party, topic_name
+from schemas.topics import ALL_TOPICS, VIEWS_STATE, Party, TopicDefinition, topic_name
 from streams.kafka.acls import Acls
 from streams.kafka.admin import Admin
 
 _TIMES: Final = "message.timestamp.type"
+#: What a topic has that lacks a setting of the table's.
+_LACKING: Final = {
+    _TIMES: "producers' times",
+    "compression.type": "batches as they were packed",
+}
 
 
 @click.group("topics", cls=Commands, invoke_without_command=True)
@@ -27,8 +32,9 @@ def command(ctx: click.Context, create: bool) -> None:
     """Show the wallet's topics: who writes and reads each, and whether the broker has it.
 
     Exits with 1 if one is missing, has another number of partitions than WALLET_PARTITIONS says,
-    which is fixed for a topic's life, or bears its producers' times where it needs the broker's
-    (LogAppendTime): a worker halts there. Whose times those are is not told to who may not ask.
+    which is fixed for a topic's life, bears its producers' times where it needs the broker's
+    (LogAppendTime), where a worker halts, or keeps batches packed that a worker must be able to
+    unpack. Settings are not told to who may not ask.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -49,7 +55,7 @@ def _show(settings: Settings, admin: Admin) -> int:
     """Print the table; the number of topics that are missing or wrong."""
     names = [topic_name(settings, topic.name) for topic in ALL_TOPICS]
     present = admin.topics(names)
-    times = admin.times(list(present))
+    configurations = admin.configurations(list(present))
     table = Table("topic", "partitions", "written by", "read by", "state", box=None)
     for column in table.columns:
         column.overflow = "fold"
@@ -57,7 +63,7 @@ def _show(settings: Settings, admin: Admin) -> int:
     for name, topic in zip(names, ALL_TOPICS, strict=True):
         wanted = topic.partitions or settings.partitions
         facts = present.get(name)
-        time, due = times.get(name), topic.config.get(_TIMES)
+        found = configurations.get(name) or {}
         match facts:
             case None if topic is VIEWS_STATE:
                 state = "not made: `wallet views` makes it"
@@ -65,14 +71,22 @@ def _show(settings: Settings, admin: Admin) -> int:
                 state = "missing"
             case _ if facts.partitions != wanted:
                 state = f"has {counted(facts.partitions, 'partition')}"
-            case _ if due and time and time != due:
-                state = f"has producers' times: set {_TIMES}={due}"
+            case _ if fault := _fault_in(found, topic):
+                state = fault
             case _:
-                state = f"ok, {time}" if time else "ok"
+                state = f"ok, {found[_TIMES]}" if found else "ok"
         wrong += state.startswith(("missing", "has"))
         table.add_row(name, str(wanted), topic.written_by, topic.read_by, state)
     standard_output().print(table)
     return wrong
+
+
+def _fault_in(found: Mapping[str, str], topic: TopicDefinition) -> str | None:
+    for name, lacking in _LACKING.items():
+        due = topic.config.get(name)
+        if found and due and found.get(name) != due:
+            return f"has {lacking}: set {name}={due}"
+    return None
 
 
 @command.command("acls")

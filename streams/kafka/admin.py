@@ -96,9 +96,9 @@ def _described(future: Any) -> TopicFacts | None:
         raise KafkaUnavailable(words_of(error)) from error
 
 
-def _time_of(future: Any) -> str | None:
+def _settings_of(future: Any) -> dict[str, str] | None:
     try:
-        return str(future.result()["message.timestamp.type"].value)
+        return {name: entry.value for name, entry in future.result().items()}
     except KafkaException as error:
         if error.args[0].code() in _FORBIDDEN:
             return None
@@ -126,12 +126,11 @@ class Admin:
                 facts[name] = found
         return facts
 
-    def times(self, names: Sequence[str]) -> dict[str, str | None]:
-        """Whose time the records of each topic bear: ``LogAppendTime``, or ``CreateTime``, the
-        producer's; None where this principal may not ask."""
+    def configurations(self, names: Sequence[str]) -> dict[str, dict[str, str] | None]:
+        """The settings of each topic; None where this principal may not ask."""
         asked = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         futures = self._admin.describe_configs(asked, request_timeout=10.0) if asked else {}
-        return {resource.name: _time_of(future) for resource, future in futures.items()}
+        return {resource.name: _settings_of(future) for resource, future in futures.items()}
 
     def ask_topics(self, names: Sequence[str]) -> TopicsAsked:
         """Ask the same without waiting for the answer."""

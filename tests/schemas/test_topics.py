@@ -24,6 +24,11 @@ def test_the_book_of_what_was_asked_is_kept_for_ever_and_stamped_by_the_broker()
         assert topic.config["cleanup.policy"] == "delete"
 
 
+def test_what_others_may_write_is_kept_unpacked_so_that_a_batch_has_a_size() -> None:
+    unpacked = {t.name for t in TOPICS if t.config.get("compression.type") == "uncompressed"}
+    assert unpacked == {*COMMAND_TOPIC_NAMES.values()}
+
+
 def test_every_topic_that_users_are_spread_over_has_the_same_partitions() -> None:
     fixed = [topic.name for topic in TOPICS if topic.partitions is not None]
     assert fixed == ["wallet.alerts"]

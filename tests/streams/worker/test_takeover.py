@@ -385,16 +385,26 @@ def test_no_command_becomes_a_dead_letter_for_a_partition_that_the_worker_does_n
 
 
 def time_set_by(wallet: Wallet, who: str) -> None:
+    set_on_topic(wallet, "message.timestamp.type", who)
+
+
+def set_on_topic(wallet: Wallet, name: str, value: str) -> None:
     resource = ConfigResource(
         ResourceType.TOPIC,
         topic_name(wallet.settings, TOPIC),
-        incremental_configs=[
-            ConfigEntry("message.timestamp.type", who, incremental_operation=AlterConfigOpType.SET)
-        ],
+        incremental_configs=[ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)],
     )
     admin = AdminClient(client_config(wallet.settings))
     for future in admin.incremental_alter_configs([resource]).values():
         future.result()
+
+
+def test_a_topic_that_keeps_packed_what_was_packed_is_told(wallet: Wallet) -> None:
+    set_on_topic(wallet, "compression.type", "producer")
+    environment = environment_of(wallet.settings) | {"COLUMNS": "300"}
+    shown = CliRunner().invoke(group, ["topics"], env=environment)
+    assert shown.exit_code == 1
+    assert shown.output.count("has batches as they were packed: set compression.type=uncomp") == 1
 
 
 def test_a_record_whose_time_is_its_producers_halts_its_partition_until_it_is_stepped_over(
