@@ -34,7 +34,7 @@ class Metrics:
         )
         self.commands = Counter(
             "wallet_api_commands",
-            "Commands sent: decided, pending (202) or failed (503).",
+            "Commands asked for: decided, pending (202), or the code of the problem told.",
             ("type", "ending"),
             registry=self.registry,
         )

@@ -80,8 +80,9 @@ class Submission:
         self.under_way += 1
         try:
             submitted = await self._submit(ask, preference)
-        except Problem:
-            self._metrics.commands.labels(ask.kind.value, "failed").inc()
+        except Problem as problem:
+            # Not "failed": the command of an unknown outcome may be applied.
+            self._metrics.commands.labels(ask.kind.value, problem.code.value).inc()
             raise
         finally:
             self.under_way -= 1

@@ -1,4 +1,4 @@
-"""What a batch writes: each function writes all rows of one table in one statement.
+"""What a batch writes: each function writes the rows of one table, as sets.
 
 Entries and outcomes, which are many and are bytes already, go by COPY; all else goes together.
 """
