@@ -16,4 +16,4 @@ from db.tables.payouts import PAYOUTS
 __all__ = ["APPEND_ONLY", "CHAIN", "PAYOUTS", "REVISION", "metadata"]
 
 #: The migration that these tables are; a test holds it to the newest one.
-REVISION: Final = "0006"
+REVISION: Final = "0007"

@@ -418,7 +418,6 @@ outbox = Table(
     # Kept as they are (STORAGE EXTERNAL): compressing them would cost the batch time.
     octets("frames"),
     moment("created_at", server_default=func.now()),
-    moment("published_at", nullable=True),
     check("offsets_in_order", "first_offset BETWEEN 0 AND last_offset"),
     postgresql_with={
         "autovacuum_vacuum_scale_factor": 0.05,

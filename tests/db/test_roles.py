@@ -69,7 +69,6 @@ RIGHTS: Final[Mapping[str, Rights]] = {
             "partitions": None,
             "deposit_addresses": ("active",),
             "dead_letters": ("replayed_at",),
-            "outbox": ("published_at",),
         },
         deletes=frozenset({"outbox"}),
     ),
