@@ -9,19 +9,23 @@ from processors.incoming import Record
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
 from streams.kafka.config import partition_of
-from streams.kafka.consume import TIMED_BY_BROKER
+from streams.kafka.consume import TIMED_BY_BROKER, Unfit
 
 
-class Untimed(Exception):
+class Untimed(Unfit):
     """A record's time is its producer's, not the broker's: a producer would set the wallet's time.
 
     Its topic lacks ``message.timestamp.type=LogAppendTime``, or lacked it when it was written.
     """
 
     def __init__(self, topic: CommandTopic, partition: int, offset: int) -> None:
-        super().__init__(f"topic {topic.name.lower()}, partition {partition}, offset {offset}")
-        self.place = (topic, partition)
-        self.offset = offset
+        super().__init__(
+            topic,
+            partition,
+            offset,
+            f"the time of the record at offset {offset} is its producer's, not the broker's: "
+            "the topic needs message.timestamp.type=LogAppendTime",
+        )
 
 
 class Reader:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from confluent_kafka import (
     TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
+    KafkaError,
     KafkaException,
     Message,
     TopicPartition,
@@ -21,6 +22,26 @@ from streams.kafka.config import KafkaUnavailable, client_config, sound, words_o
 
 #: The type of a message's time where the broker has set it.
 TIMED_BY_BROKER: Final = TIMESTAMP_LOG_APPEND_TIME
+
+
+#: Of what was fetched; fetched again it is the same.
+_UNREADABLE: Final = {KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG}
+
+
+class Unfit(Exception):
+    """A record that must not be applied, nor passed over: its partition waits for an operator.
+
+    Its text says why.
+    """
+
+    def __init__(self, topic: CommandTopic, partition: int, offset: int, reason: str) -> None:
+        super().__init__(reason)
+        self.place = (topic, partition)
+        self.offset = offset
+
+
+class Unreadable(Unfit):
+    """A batch that the library cannot unpack, and would fetch again for ever."""
 
 
 class Assignment(NamedTuple):
@@ -95,13 +116,30 @@ class CommandConsumer:
         return metadata if self._consumer.memberid() else None
 
     def poll(self, timeout_seconds: float) -> Message | None:
-        """One record or none; rebalances are served inside. Raises ``KafkaUnavailable``."""
+        """One record or none; rebalances are served inside.
+
+        Raises ``KafkaUnavailable``, and ``Unreadable`` for what will never be had.
+        """
         message = self._consumer.poll(timeout_seconds)
-        return None if message is None else sound(message)
+        return None if message is None else self._sound(message)
 
     def drain(self, most: int) -> list[Message]:
-        """What is there already, without waiting."""
-        return [sound(message) for message in self._consumer.consume(most, 0)]
+        """What is there already, without waiting; raises what ``poll`` does."""
+        return [self._sound(message) for message in self._consumer.consume(most, 0)]
+
+    def _sound(self, message: Message) -> Message:
+        error: KafkaError | None = message.error()
+        if error is None:
+            return message
+        offset = message.offset()
+        if error.code() in _UNREADABLE and offset is not None and offset >= 0:
+            raise Unreadable(
+                self._codes[message.topic() or ""],
+                message.partition() or 0,
+                offset,
+                f"what begins at offset {offset} cannot be read: {words_of(error)}",
+            )
+        return sound(message)
 
     def seek(self, assignments: Iterable[Assignment]) -> None:
         """Read on from the given places, dropping what was fetched ahead."""

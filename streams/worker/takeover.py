@@ -19,7 +19,7 @@ from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
 from streams.kafka.admin import Admin, TopicFacts, TopicsAsked
 from streams.kafka.config import KafkaUnavailable
-from streams.kafka.consume import Assignment, CommandConsumer
+from streams.kafka.consume import Assignment, CommandConsumer, Unfit
 from streams.kafka.view import LogView
 from streams.worker.continuity import Hole
 
@@ -80,16 +80,16 @@ class TakeOver:
         *,
         owner: str,
         to_record: Callable[[Any], Record],
-        untimed: Mapping[Place, int],
+        unfit: Mapping[Place, Unfit],
     ) -> None:
-        """``untimed`` has the offsets of records that were met with a time of their producer's."""
+        """``unfit`` has records that were met and must not be applied."""
         self._connection = connection
         self._owner = owner
         self._names = {code: topic_name(settings, code) for code in CommandTopic}
         self._admin = Admin(settings)
         self._view = LogView(settings)
         self._to_record = to_record
-        self._untimed = untimed
+        self._unfit = unfit
         self._partitions = settings.partitions
         #: The topics at the last take-over, and the question whether they still are these.
         self._known: dict[str, TopicFacts] = {}
@@ -251,12 +251,9 @@ class TakeOver:
                 f"offset {committed} is published, but only {row.next_offset} are applied: "
                 "the database is older than the topic"
             )
-        untimed = self._untimed.get(place, -1)
-        if untimed >= row.next_offset:
-            raise LogChanged(
-                f"the time of the record at offset {untimed} is its producer's, not the broker's: "
-                "the topic needs message.timestamp.type=LogAppendTime"
-            )
+        unfit = self._unfit.get(place)
+        if unfit is not None and unfit.offset >= row.next_offset:
+            raise LogChanged(str(unfit))
         self._check_last(place, row, start)
 
     def _check_last(self, place: Place, row: partitions.Partition, start: int) -> None:

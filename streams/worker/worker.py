@@ -32,10 +32,10 @@ from streams.alarms import Alarms
 from streams.garbage import collected_seldom
 from streams.heart import Heart
 from streams.kafka.config import KafkaUnavailable
-from streams.kafka.consume import Assignment, CommandConsumer
+from streams.kafka.consume import Assignment, CommandConsumer, Unfit
 from streams.kafka.produce import PublishRefused
 from streams.outages import BROKER, OUTAGES, Backoff, server_of
-from streams.records import Reader, Untimed
+from streams.records import Reader
 from streams.worker.continuity import RecordMissed, holes
 from streams.worker.publish import Publisher
 from streams.worker.takeover import Place, TakeOver
@@ -91,8 +91,8 @@ class Worker:
         self._alarms = Alarms(settings, source=f"worker {self._owner}")
         self._publisher = Publisher(settings, step=step)
         self._reader = Reader(settings)
-        #: The offset of the last record of a partition whose time was not the broker's.
-        self._untimed: dict[Place, int] = {}
+        #: The last record of a partition that was not fit to be applied.
+        self._unfit: dict[Place, Unfit] = {}
         self._claims: dict[tuple[int, int], Claim] = {}
         #: What the group has assigned to this worker, taken over or not.
         self._held: list[Place] = []
@@ -147,10 +147,12 @@ class Worker:
         except RecordMissed as missed:
             log.error("a record was passed over, reading again", extra={"hole": str(missed)})
             self._due = True
-        except Untimed as untimed:
+        except Unfit as unfit:
             # Nothing of its partition is applied from here on: the take-over halts it.
-            log.error("a record's time is not the broker's", extra={"record": str(untimed)})
-            self._untimed[untimed.place] = untimed.offset
+            topic, partition = unfit.place
+            place = f"{topic.name.lower()}/{partition}/{unfit.offset}"
+            log.error("not fit to be applied", extra={"place": place, "cause": str(unfit)})
+            self._unfit[unfit.place] = unfit
             self._due = True
         except LOCKED as locked:
             # Polling serves the rebalance by which a frozen neighbour's partitions become ours,
@@ -163,7 +165,7 @@ class Worker:
     def run_once(self, wait_seconds: float = 0.2) -> int:
         """Apply and stage one batch of what is there; answers the number of its records.
 
-        Raises ``Fenced``, ``PublishRefused``, ``RecordMissed``, ``Untimed`` or one of ``OUTAGES``;
+        Raises ``Fenced``, ``PublishRefused``, ``RecordMissed``, ``Unfit`` or one of ``OUTAGES``;
         each leaves database and topics as they were, or as the next take-over finds them.
         """
         # Before the first poll: metadata taken later could vouch for records of an older
@@ -452,7 +454,7 @@ class Worker:
             connection,
             owner=self._owner,
             to_record=self._reader.record,
-            untimed=self._untimed,
+            unfit=self._unfit,
         )
 
     def _join(self) -> CommandConsumer:

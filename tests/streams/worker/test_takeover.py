@@ -453,3 +453,37 @@ def test_a_record_whose_time_is_its_producers_halts_its_partition_until_it_is_st
             "all that came after it is applied",
         )
     assert wallet.halted() == {}
+
+
+def test_a_batch_that_cannot_be_unpacked_halts_its_partition_alone_until_a_worker_can(
+    wallet: Wallet,
+) -> None:
+    set_on_topic(wallet, "compression.type", "producer")
+    large = {"batch.size": 10_000_000, "message.max.bytes": 10_000_000, "linger.ms": 60_000}
+    producer = Producer(client_config(wallet.settings, **{"compression.type": "zstd", **large}))
+    # Seven kilobytes as they are packed, three megabytes unpacked.
+    for _ in range(200):
+        producer.produce(
+            topic_name(wallet.settings, TOPIC), b" " * 16_000, USERS[0].encode(), wallet.partition
+        )
+    assert producer.flush(30.0) == 0
+    places = send(wallet.settings, wallet.load())
+    place = (int(TOPIC), wallet.partition)
+    limits = {"receive.message.max.bytes": "2000000", "fetch.max.bytes": "1000000"}
+    kafka = {**wallet.settings.kafka, **limits}
+    with working(msgspec.structs.replace(wallet.settings, kafka=kafka)):
+        eventually(lambda: place in wallet.halted(), "the partition is halted")
+        others = [p for p in places if p.partition != wallet.partition]
+        eventually(
+            lambda: "none" not in {o for o, _ in outcomes_of(wallet.settings, others)},
+            "the others are served",
+        )
+    assert set(wallet.halted()) == {place}
+    assert "cannot be read" in wallet.halted()[place]
+    assert [alarm["kind"] for alarm in alarms_of(wallet.settings)] == ["partition-halted"]
+    with working(wallet.settings):
+        eventually(
+            lambda: "none" not in {o for o, _ in outcomes_of(wallet.settings, places)},
+            "a worker that may unpack more applies it, and all that came after it",
+        )
+    assert wallet.halted() == {}
