@@ -1,6 +1,6 @@
 """All of the wallet at work for a while: what happened is the same wherever it is told.
 
-Two minutes here; an hour with ``make proof``.
+A minute here; an hour with ``make proof``.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _prove_views(endpoints: dict[str, Any]) -> None:
 
 
 def test_topic_bus_views_and_ledger_tell_the_same() -> None:
-    prove(120.0)
+    prove(60.0)
 
 
 @pytest.mark.proof
