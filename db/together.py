@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from db.engine import Connection, Cursor
 
@@ -16,24 +16,6 @@ T = TypeVar("T")
 
 #: What was asked, once it is wanted: waits for the server, and for all that was asked before.
 Answer: TypeAlias = Callable[[], T]
-
-
-class Statements(Protocol):
-    """Takes statements that change something, to be put to the server now or later."""
-
-    def ask(self, query: str, parameters: Sequence[object] = ()) -> object:
-        """Put a statement, whatever it comes to."""
-
-    def change(
-        self,
-        query: str,
-        parameters: Sequence[object],
-        *,
-        rows: int,
-        otherwise: Callable[[int], Exception],
-    ) -> None:
-        """Put a statement that must touch so many rows; told how many it did, ``otherwise`` says
-        what to raise at the end."""
 
 
 class _Change(NamedTuple):
@@ -67,6 +49,8 @@ class Together:
         rows: int,
         otherwise: Callable[[int], Exception],
     ) -> None:
+        """Put a statement that must touch so many rows; told how many it did, ``otherwise`` says
+        what to raise at the end."""
         self._changes.append(_Change(self.ask(query, parameters), rows, otherwise))
 
     def check(self) -> None:
@@ -77,12 +61,13 @@ class Together:
 
 
 class Prepared:
-    """Statements whose parameters are packed, for a server that is busy yet."""
+    """Statements for ``Together`` whose parameters are packed while the server is busy yet."""
 
     def __init__(self) -> None:
         self._statements: list[Callable[[Together], object]] = []
 
     def ask(self, query: str, parameters: Sequence[object] = ()) -> None:
+        """Take a statement, whatever it comes to."""
         self._statements.append(lambda server: server.ask(query, parameters))
 
     def change(
@@ -93,6 +78,7 @@ class Prepared:
         rows: int,
         otherwise: Callable[[int], Exception],
     ) -> None:
+        """Take a statement that must touch so many rows, as ``Together.change`` does."""
         self._statements.append(
             lambda server: server.change(query, parameters, rows=rows, otherwise=otherwise)
         )

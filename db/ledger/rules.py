@@ -8,7 +8,7 @@ import msgspec
 import psycopg
 
 from db.engine import Cursor
-from db.together import Answer, Statements, Together
+from db.together import Answer, Prepared, Together
 from schemas.records import Rules
 
 
@@ -63,14 +63,14 @@ def read_rules(cursor: Cursor, version: int | None = None) -> Rules:
     return decode_rules(row[0])
 
 
-def write_rules(server: Statements, rules: Rules, command_id: str, time_seconds: float) -> None:
+def write_rules(changes: Prepared, rules: Rules, command_id: str, time_seconds: float) -> None:
     """A new version, from here on the present one."""
-    server.ask(
+    changes.ask(
         "INSERT INTO rules (version, data, command_id, created_at)"
         " VALUES (%s, %s, %s, to_timestamp(%s))",
         (rules.version, encode_rules(rules), command_id, time_seconds),
     )
-    server.ask("UPDATE rules_head SET version = %s", (rules.version,))
+    changes.ask("UPDATE rules_head SET version = %s", (rules.version,))
 
 
 def encode_rules(rules: Rules) -> str:

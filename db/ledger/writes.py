@@ -13,7 +13,7 @@ from typing import NamedTuple
 from db.copy import COMMAND_COLUMNS, ENTRY_COLUMNS, writing_rows
 from db.engine import Cursor
 from db.plain import Array, array, booleans, longs, texts, times, uuids
-from db.together import Statements
+from db.together import Prepared
 from schemas.records import (
     Deposit,
     DepositAddress,
@@ -61,11 +61,11 @@ def writing_commands(
     return writing_rows(cursor, "commands", COMMAND_COLUMNS)
 
 
-def update_wallets(server: Statements, wallets: Collection[Wallet]) -> None:
+def update_wallets(changes: Prepared, wallets: Collection[Wallet]) -> None:
     """New balances of locked wallets."""
     if not wallets:
         return
-    server.change(
+    changes.change(
         """
         UPDATE wallets w
            SET available = v.available, bids = v.bids, escrow = v.escrow, pending = v.pending,
@@ -100,7 +100,7 @@ class RowsMissing(Exception):
     """Rows that a batch has locked are gone: somebody changes the database by hand."""
 
 
-def write_locks(server: Statements, locks: Collection[Lock], known: Container[LockKey]) -> None:
+def write_locks(changes: Prepared, locks: Collection[Lock], known: Container[LockKey]) -> None:
     """New locks, and new amounts of those that are ``known``, for the database has them.
 
     Apart, since asking for a conflict at every row costs twice as much as either; the user's
@@ -109,7 +109,7 @@ def write_locks(server: Statements, locks: Collection[Lock], known: Container[Lo
     old = [lock for lock in locks if lock.key in known]
     new = [lock for lock in locks if lock.key not in known]
     if new:
-        server.ask(
+        changes.ask(
             """
             INSERT INTO locks (user_id, reference_type, reference_id, amount)
             SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bigint[])
@@ -117,7 +117,7 @@ def write_locks(server: Statements, locks: Collection[Lock], known: Container[Lo
             _columns_of(new),
         )
     if old:
-        server.change(
+        changes.change(
             """
             UPDATE locks l SET amount = v.amount
               FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bigint[])
@@ -139,11 +139,11 @@ def _columns_of(locks: Collection[Lock]) -> tuple[Array, ...]:
     )
 
 
-def write_escrows(server: Statements, escrows: Collection[Escrow]) -> None:
+def write_escrows(changes: Prepared, escrows: Collection[Escrow]) -> None:
     """New escrows, and what changes of those there are."""
     if not escrows:
         return
-    server.ask(
+    changes.ask(
         """
         INSERT INTO escrows (id, order_id, buyer_id, seller_id, amount, fee_amount, released,
                              refunded, fees, remaining, status, dispute_reason, created_at,
@@ -179,11 +179,11 @@ def write_escrows(server: Statements, escrows: Collection[Escrow]) -> None:
     )
 
 
-def write_withdrawals(server: Statements, withdrawals: Collection[Withdrawal]) -> None:
+def write_withdrawals(changes: Prepared, withdrawals: Collection[Withdrawal]) -> None:
     """New withdrawals, and new statuses of those there are."""
     if not withdrawals:
         return
-    server.ask(
+    changes.ask(
         """
         INSERT INTO withdrawals (id, user_id, amount, fee, destination_address, status, reason,
                                  txid, requested_at, updated_at)
@@ -212,11 +212,11 @@ def write_withdrawals(server: Statements, withdrawals: Collection[Withdrawal]) -
     )
 
 
-def write_deposits(server: Statements, deposits: Collection[Deposit]) -> None:
+def write_deposits(changes: Prepared, deposits: Collection[Deposit]) -> None:
     """New deposits, and what changes of those there are; a deposit never changes its user."""
     if not deposits:
         return
-    server.change(
+    changes.change(
         """
         INSERT INTO deposits AS d (txid, vout, user_id, address, amount, status, creditings,
                                    block_hash, height, detected_at, updated_at)
@@ -255,16 +255,16 @@ class OutpointOfAnother(Exception):
     """An outpoint is recorded for another user or amount: the watcher contradicts itself."""
 
 
-def write_addresses(server: Statements, addresses: Collection[DepositAddress]) -> None:
+def write_addresses(changes: Prepared, addresses: Collection[DepositAddress]) -> None:
     """New addresses, and old ones that are shown no more: these first, one is active a user."""
     for active in (False, True):
         rows = [address for address in addresses if address.active is active]
         if rows:
-            _write_addresses(server, rows)
+            _write_addresses(changes, rows)
 
 
-def _write_addresses(server: Statements, addresses: Collection[DepositAddress]) -> None:
-    server.ask(
+def _write_addresses(changes: Prepared, addresses: Collection[DepositAddress]) -> None:
+    changes.ask(
         """
         INSERT INTO deposit_addresses (address, user_id, account_key, chain, derivation_index,
                                        active, assigned_at)
@@ -286,18 +286,18 @@ def _write_addresses(server: Statements, addresses: Collection[DepositAddress]) 
     )
 
 
-def write_address_counter(server: Statements, account_key: str, next_index: int) -> None:
+def write_address_counter(changes: Prepared, account_key: str, next_index: int) -> None:
     """The index that the next address takes."""
-    server.ask(
+    changes.ask(
         "UPDATE address_counters SET next_index = %s WHERE account_key = %s",
         (next_index, account_key),
     )
 
 
-def write_network_fees(server: Statements, fees: Collection[NetworkFee]) -> None:
+def write_network_fees(changes: Prepared, fees: Collection[NetworkFee]) -> None:
     """Posted network fees, and those taken back."""
     for fee in fees:
-        server.ask(
+        changes.ask(
             """
             INSERT INTO network_fees (txid, amount, postings, posted) VALUES (%s, %s, %s, %s)
                 ON CONFLICT (txid) DO UPDATE

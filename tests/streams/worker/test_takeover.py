@@ -25,6 +25,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from api.cli import group
 from schemas.commands import OpenWallet
+from schemas.ids import Place
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
 from streams.kafka.admin import Admin, create_topics
@@ -79,7 +80,10 @@ class Wallet:
         return [wire(OpenWallet(), user) for user in USERS for _ in range(5)]
 
     def done(self) -> bool:
-        return "none" not in {outcome for outcome, _ in outcomes_of(self.settings, self.places)}
+        return self.decided(self.places)
+
+    def decided(self, places: list[Place]) -> bool:
+        return "none" not in {outcome for outcome, _ in outcomes_of(self.settings, places)}
 
     def sql(self, change: str) -> None:
         """Change the row of the first user's partition behind the wallet's back."""
@@ -195,10 +199,7 @@ def test_a_log_that_is_not_the_one_that_was_applied_stops_its_partition_with_an_
         eventually(lambda: "halted" in (worker.fault() or ""), "readiness says so")
         # The other users are served; with the offsets gone, there is nothing that can be trusted.
         served = [p for p in later if (p.topic, p.partition) not in wallet.halted()]
-        eventually(
-            lambda: "none" not in {o for o, _ in outcomes_of(wallet.settings, served)},
-            "the others are served",
-        )
+        eventually(lambda: wallet.decided(served), "the others are served")
     assert reason in wallet.halted()[place]
     assert outcomes_of(wallet.settings, [p for p in later if p not in served]) == [
         ("none", None)
@@ -407,6 +408,18 @@ def test_a_topic_that_keeps_packed_what_was_packed_is_told(wallet: Wallet) -> No
     assert shown.output.count("has batches as they were packed: set compression.type=uncomp") == 1
 
 
+def halted_alone(wallet: Wallet, settings: Settings, places: list[Place]) -> str:
+    """Work until the first user's partition is halted, and all others are served; why it is."""
+    halted = (int(TOPIC), wallet.partition)
+    with working(settings):
+        eventually(lambda: halted in wallet.halted(), "the partition is halted")
+        others = [place for place in places if place.partition != wallet.partition]
+        eventually(lambda: wallet.decided(others), "the others are served")
+    assert set(wallet.halted()) == {halted}
+    assert [alarm["kind"] for alarm in alarms_of(settings)] == ["partition-halted"]
+    return wallet.halted()[halted]
+
+
 def test_a_record_whose_time_is_its_producers_halts_its_partition_until_it_is_stepped_over(
     wallet: Wallet,
 ) -> None:
@@ -431,17 +444,8 @@ def test_a_record_whose_time_is_its_producers_halts_its_partition_until_it_is_st
     assert told == [None]
     time_set_by(wallet, "LogAppendTime")
     places = send(wallet.settings, wallet.load())
-    place = (int(TOPIC), wallet.partition)
-    with working(wallet.settings):
-        eventually(lambda: place in wallet.halted(), "the partition is halted")
-        others = [p for p in places if p.partition != wallet.partition]
-        eventually(
-            lambda: "none" not in {o for o, _ in outcomes_of(wallet.settings, others)},
-            "the others are served",
-        )
-    assert set(wallet.halted()) == {place}
-    assert "is its producer's, not the broker's" in wallet.halted()[place]
-    assert [alarm["kind"] for alarm in alarms_of(wallet.settings)] == ["partition-halted"]
+    reason = halted_alone(wallet, wallet.settings, places)
+    assert "is its producer's, not the broker's" in reason
     wallet.await_no_members()
     with psycopg.connect(wallet.settings.worker_database_url, autocommit=True) as connection:
         (found,) = look(wallet.settings, connection, TOPIC, [wallet.partition])
@@ -449,7 +453,7 @@ def test_a_record_whose_time_is_its_producers_halts_its_partition_until_it_is_st
         adopt(wallet.settings, connection, over, patience_seconds=30.0)
     with working(wallet.settings):
         eventually(
-            lambda: "none" not in {o for o, _ in outcomes_of(wallet.settings, places)},
+            lambda: wallet.decided(places),
             "all that came after it is applied",
         )
     assert wallet.halted() == {}
@@ -468,22 +472,12 @@ def test_a_batch_that_cannot_be_unpacked_halts_its_partition_alone_until_a_worke
         )
     assert producer.flush(30.0) == 0
     places = send(wallet.settings, wallet.load())
-    place = (int(TOPIC), wallet.partition)
     limits = {"receive.message.max.bytes": "2000000", "fetch.max.bytes": "1000000"}
-    kafka = {**wallet.settings.kafka, **limits}
-    with working(msgspec.structs.replace(wallet.settings, kafka=kafka)):
-        eventually(lambda: place in wallet.halted(), "the partition is halted")
-        others = [p for p in places if p.partition != wallet.partition]
-        eventually(
-            lambda: "none" not in {o for o, _ in outcomes_of(wallet.settings, others)},
-            "the others are served",
-        )
-    assert set(wallet.halted()) == {place}
-    assert "cannot be read" in wallet.halted()[place]
-    assert [alarm["kind"] for alarm in alarms_of(wallet.settings)] == ["partition-halted"]
+    small = msgspec.structs.replace(wallet.settings, kafka={**wallet.settings.kafka, **limits})
+    assert "cannot be read" in halted_alone(wallet, small, places)
     with working(wallet.settings):
         eventually(
-            lambda: "none" not in {o for o, _ in outcomes_of(wallet.settings, places)},
+            lambda: wallet.decided(places),
             "a worker that may unpack more applies it, and all that came after it",
         )
     assert wallet.halted() == {}
