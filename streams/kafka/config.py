@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from functools import lru_cache
 from typing import Any, Final
 
@@ -11,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, murmur2
 from confluent_kafka.admin import AdminClient
 
 from schemas.settings import Settings, SettingsError
+from streams.kafka.complaints import LIBRARY, OF_LATE, Complaints
 
 #: What the wallet's promises hang on; a setting of the same name is refused.
 _FIXED: Final = frozenset(
@@ -28,60 +27,10 @@ _FIXED: Final = frozenset(
     }
 )
 
-_SELDOM_SECONDS: Final = 10.0
-_COMPLAINTS_MAX: Final = 1_000
-
 
 class KafkaUnavailable(Exception):
     """The broker does not answer; check WALLET_KAFKA_BOOTSTRAP_SERVERS and that it runs."""
 
-
-class _Seldom(logging.Filter):
-    """Lets a client's complaint through once in ten seconds, however often it is repeated.
-
-    While a broker is away, each connection tries twenty times a second and says so each time.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._told: dict[str, float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is news."""
-        complaint = record.getMessage().partition("(after")[0]
-        if record.created - self._told.get(complaint, 0.0) < _SELDOM_SECONDS:
-            return False
-        if len(self._told) >= _COMPLAINTS_MAX:
-            self._told.clear()
-        self._told[complaint] = record.created
-        return True
-
-
-class _Complaints(logging.Handler):
-    """Keeps what the clients complained of last, for the error that follows from it.
-
-    That there is a handler at all keeps a command's screen free of the library's lines; services
-    log them by their own.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._last: tuple[float, str] = (0.0, "")
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Remember it, without the names of the library's threads."""
-        self._last = (record.created, record.getMessage().rpartition("]: ")[2].strip())
-
-    def last(self) -> str:
-        """The last one of late, or nothing."""
-        told, complaint = self._last
-        return complaint if time.time() - told < _SELDOM_SECONDS else ""
-
-
-_complaints: Final = _Complaints()
-_log: Final = logging.getLogger("librdkafka")
-_log.addFilter(_Seldom())
-_log.addHandler(_complaints)
 
 #: Nobody answers, whatever is asked.
 _SILENCE: Final = frozenset(
@@ -95,12 +44,15 @@ _SILENCE: Final = frozenset(
 )
 
 
-def words_of(error: KafkaException | KafkaError) -> str:
-    """What the library says of an error, as a sentence's end and not as its object."""
+def words_of(error: KafkaException | KafkaError, complaints: Complaints = OF_LATE) -> str:
+    """What the library says of an error, as a sentence's end and not as its object.
+
+    Where nobody answers, the reason is the last of the clients' ``complaints``.
+    """
     cause: KafkaError = error.args[0] if isinstance(error, KafkaException) else error
     said = cause.str()
     if cause.code() in _SILENCE:
-        return f"the broker does not answer: {_complaints.last() or said}"
+        return f"the broker does not answer: {complaints.last() or said}"
     return f"{said} ({cause.name()})"
 
 
@@ -114,7 +66,7 @@ def client_config(settings: Settings, **own: object) -> dict[str, Any]:
             "the wallet's promises hang on it."
         )
     _try(frozenset(settings.kafka.items()))
-    return {**settings.kafka, **own, "log_level": 3, "logger": _log}
+    return {**settings.kafka, **own, "log_level": 3, "logger": LIBRARY}
 
 
 @lru_cache

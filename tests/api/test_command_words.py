@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from confluent_kafka import KafkaError, KafkaException
 from api.cli import group, main
 from api.commands.arguments import counted
 from api.commands.payer_desk import explained
+from streams.kafka.complaints import Complaints
 from streams.kafka.config import words_of
 from streams.local import jars
 from streams.local.errors import StackError
@@ -106,31 +110,32 @@ def test_an_address_of_no_database_is_told_in_one_line(
 # ---------------------------------------------------------------------- the broker is away
 
 
-@pytest.fixture
-def complained() -> Iterator[None]:
-    """A client's complaint of a moment ago, as the library words it."""
-    logging.getLogger("librdkafka").error(
-        "FAIL [rdkafka#producer-1] [thrd:127.0.0.1:1/bootstrap]: 127.0.0.1:1/bootstrap: Connect "
-        "failed: Connection refused"
-    )
-    yield
-    logging.getLogger("librdkafka").error("nothing [x]: ")
+COMPLAINT = (
+    "FAIL [rdkafka#producer-1] [thrd:127.0.0.1:1/bootstrap]: 127.0.0.1:1/bootstrap: Connect "
+    "failed: Connection refused"
+)
 
 
 def test_an_error_of_the_broker_is_told_in_words() -> None:
     away = KafkaException(KafkaError(KafkaError._TIMED_OUT, "Local: Timed out"))
-    assert words_of(away) == "the broker does not answer: Local: Timed out"
+    assert words_of(away, Complaints()) == "the broker does not answer: Local: Timed out"
     refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "you may not")
     assert words_of(refused) == "you may not (TOPIC_AUTHORIZATION_FAILED)"
 
 
-@pytest.mark.usefixtures("complained")
-def test_what_its_client_complained_of_stands_in_the_error_and_not_on_the_screen(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+def test_what_its_client_complained_of_stands_in_the_error() -> None:
+    complaints = Complaints()
+    complaints.handle(logging.makeLogRecord({"msg": COMPLAINT, "created": time.time()}))
     away = KafkaError(KafkaError._TRANSPORT, "Local: Broker transport failure")
-    assert words_of(away).endswith("127.0.0.1:1/bootstrap: Connect failed: Connection refused")
-    assert capfd.readouterr().err == ""
+    assert words_of(away, complaints) == (
+        "the broker does not answer: 127.0.0.1:1/bootstrap: Connect failed: Connection refused"
+    )
+
+
+def test_what_a_client_complains_of_does_not_stand_on_a_commands_screen() -> None:
+    complain = f"from streams.kafka import complaints; complaints.LIBRARY.error({COMPLAINT!r})"
+    done = subprocess.run([sys.executable, "-c", complain], capture_output=True, check=True)
+    assert done.stderr == b""
 
 
 def test_a_bus_without_a_region_is_told_as_that(tmp_path: Path) -> None:
