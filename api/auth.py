@@ -104,6 +104,8 @@ class KeySet:
         self._fetched = float("-inf")
         self._tried = float("-inf")
         self._lock = asyncio.Lock()
+        if fetch is None and not source.startswith("https://"):
+            _require_keys(Path(source))
 
     async def find(self, key_id: str | None, algorithm: str) -> jwt.PyJWK | None:
         """The key of that id, if it is of that algorithm; without an id, the only such key."""
@@ -176,6 +178,16 @@ def read_keys(document: bytes) -> dict[str, jwt.PyJWK]:
             continue
         keys[str(entry.get("kid", f"#{index}"))] = key
     return keys
+
+
+def _require_keys(file: Path) -> None:
+    """Raise ``SettingsError`` for a file that lets nobody in; an address may be away today."""
+    try:
+        keys = read_keys(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"WALLET_JWT_JWKS cannot be read: {error}.") from None
+    if not keys:
+        raise SettingsError(f"WALLET_JWT_JWKS: {file} holds no RS256 or ES256 key.")
 
 
 def _algorithm_of(entry: object) -> str | None:

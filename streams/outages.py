@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from db.failures import AWAY
+from db.failures import AWAY, has_answered
 from streams.kafka.config import KafkaUnavailable
 
 #: A server is away: what was under way is given up and found again by a take-over.
@@ -19,6 +19,12 @@ DATABASE: Final = "database"
 def server_of(error: BaseException) -> str:
     """``BROKER`` or ``DATABASE``."""
     return BROKER if isinstance(error, KafkaUnavailable) else DATABASE
+
+
+def told(outage: Exception) -> str:
+    """An outage in a line: which server, and whether it is away or answers that it cannot."""
+    verb = "cannot" if has_answered(outage) else "is away"
+    return f"{server_of(outage)} {verb}: {' '.join(str(outage).split())}"
 
 
 class Backoff:

@@ -30,7 +30,7 @@ from streams.heart import Heart
 from streams.node.answers import Answer
 from streams.node.client import Node, endpoint_of
 from streams.node.shapes import BlockShape
-from streams.outages import DATABASE, OUTAGES, Backoff, server_of
+from streams.outages import DATABASE, OUTAGES, Backoff, server_of, told
 from streams.outboxes import Relay
 from streams.overdue import Orders
 from streams.payer import ports
@@ -164,7 +164,7 @@ class Till:
             log.warning("round given up, trying again", extra={"cause": str(rivalry)})
             self._stopping.wait(self._backoff.next())
         except OUTAGES as outage:
-            self._fault = f"{server_of(outage)} is away: {outage}"
+            self._fault = told(outage)
             seconds = self._backoff.next()
             log.warning("outage", extra={"cause": self._fault, "wait": seconds})
             # The lock went with the session: whoever has it now pays.

@@ -29,7 +29,7 @@ from streams.garbage import collected_seldom
 from streams.heart import Heart
 from streams.kafka.config import KafkaUnavailable
 from streams.node.client import Endpoint, Node, NodeAway, NodeFault, endpoint_of
-from streams.outages import OUTAGES, Backoff, server_of
+from streams.outages import OUTAGES, Backoff, told
 from streams.outboxes import Relay
 from streams.overdue import Orders
 from streams.watcher import booking, ports
@@ -156,7 +156,7 @@ class Watcher:
             self._sit_out(detail)
         except OUTAGES as outage:
             self._leading = False
-            self._sit_out(f"{server_of(outage)} is away: {outage}")
+            self._sit_out(told(outage))
             if self._connection is not None:
                 self._connection.close()
         else:

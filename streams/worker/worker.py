@@ -34,7 +34,7 @@ from streams.heart import Heart
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.consume import Assignment, CommandConsumer, Unfit
 from streams.kafka.produce import PublishRefused
-from streams.outages import BROKER, OUTAGES, Backoff, server_of
+from streams.outages import BROKER, OUTAGES, Backoff, server_of, told
 from streams.records import Reader
 from streams.worker.continuity import RecordMissed, holes
 from streams.worker.publish import Publisher
@@ -397,9 +397,9 @@ class Worker:
         self._backoff.reset()
 
     def _sit_out(self, error: Exception) -> None:
-        """A server is away: give up what is in hand, stay in the group, try again in a while."""
+        """Give up what is in hand, stay in the group, try again in a while."""
         server = server_of(error)
-        self._outage = f"{server} is away: {error}"
+        self._outage = told(error)
         metrics.OUTAGES.labels(server).inc()
         seconds = self._backoff.next()
         log.warning("outage", extra={"server": server, "cause": str(error), "wait": seconds})

@@ -325,3 +325,25 @@ async def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
     checked = Authenticator(Settings(jwt_jwks=str(file)))
     caller = await checked.caller(f"Bearer {signed(EC, 'ES256', 'e1')}")
     assert caller.user_id == USER
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "cannot be read: [Errno 2] No such file or directory"),
+        (b"{", "cannot be read: Input data was truncated"),
+        (b"[]", "cannot be read: Expected `object`, got `array`"),
+        (b'{"keys": 1}', "cannot be read: a key set is an object with a list of `keys`"),
+        (b'{"keys": [{"kty": "oct", "k": "AAAA"}]}', "holds no RS256 or ES256 key"),
+    ],
+)
+def test_a_file_without_keys_is_told_before_anybody_is_turned_away(
+    tmp_path: Path, content: bytes | None, why: str
+) -> None:
+    file = tmp_path / "keys.json"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError) as told:
+        Authenticator(Settings(jwt_jwks=str(file)))
+    assert str(told.value).startswith("WALLET_JWT_JWKS")
+    assert why in str(told.value)

@@ -12,12 +12,13 @@ import msgspec
 import psycopg
 import pytest
 from confluent_kafka import KafkaException
-from psycopg import errors
+from psycopg import errors, sql
 
 from schemas.commands import AssignAddress, OpenWallet
 from schemas.ids import Place
 from schemas.settings import Settings
 from streams.worker.worker import TooManyUnprocessable, Worker
+from tests.conftest import Database
 from tests.support.books import ANN, BOB, CAT
 from tests.support.commands import wire
 from tests.support.eventually import eventually
@@ -267,6 +268,36 @@ def test_a_batch_that_a_rival_rolls_back_is_tried_again(
 
     work_off(hire(clash), wallet, places)
     assert left == 0
+    assert ("dead", "unprocessable") not in outcomes_of(wallet, places)
+    Proof(wallet).hold()
+
+
+def stand_by(database: Database, *, read_only: bool) -> None:
+    """What sessions find after a failover: first the server that was, then the one that is."""
+    with psycopg.connect(database.superuser_url, autocommit=True) as superuser:
+        superuser.execute("SET default_transaction_read_only = off")
+        superuser.execute(
+            sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}").format(
+                sql.Identifier(database.name), sql.Literal(read_only)
+            )
+        )
+        superuser.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'wallet-worker'"
+        )
+
+
+def test_a_database_that_takes_no_writes_since_a_failover_is_waited_for(
+    wallet: Settings, hire: Callable[..., Worker], database: Database
+) -> None:
+    worker = hire()
+    eventually(lambda: _guarded(worker) and worker._held, "it has joined")
+    stand_by(database, read_only=True)
+    places = send(wallet, load())
+    eventually(lambda: _guarded(worker) and "read-only" in (worker.fault() or ""), "it waits")
+    assert str(worker.fault()).startswith("database cannot: ")
+    stand_by(database, read_only=False)
+    work_off(worker, wallet, places)
     assert ("dead", "unprocessable") not in outcomes_of(wallet, places)
     Proof(wallet).hold()
 
