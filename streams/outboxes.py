@@ -91,7 +91,10 @@ class Relay:
             mark_sent(connection, self._table, delivered)
         faults = [delivery.error for _, delivery in reports if delivery.error is not None]
         if faults:
-            raise KafkaUnavailable(f"{len(faults)} commands not delivered: {faults[0]}")
+            raise KafkaUnavailable(
+                f"{len(faults)} commands may not be on the topic, and will be sent again: "
+                f"{faults[0]}"
+            )
 
 
 def _report(deliveries: queue.SimpleQueue[tuple[int, Delivery]]) -> tuple[int, Delivery]:

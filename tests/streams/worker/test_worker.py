@@ -65,6 +65,7 @@ def bury(worker: Worker) -> None:
             committer.producer._producer.abort_transaction(10.0)
     with suppress(Crash):
         worker._consumer.close()
+    worker._alarms.close()
     if worker._connection is not None:
         worker._connection.close()
 
