@@ -32,6 +32,17 @@ class KafkaUnavailable(Exception):
     """The broker does not answer; check WALLET_KAFKA_BOOTSTRAP_SERVERS and that it runs."""
 
 
+class CannotBeRead(KafkaUnavailable):
+    """A batch that the library cannot unpack; fetched again it is the same.
+
+    ``offset`` is that of its first record, which may lie before what was asked for.
+    """
+
+    def __init__(self, offset: int, cause: str) -> None:
+        super().__init__(f"what begins at offset {offset} cannot be read: {cause}")
+        self.offset = offset
+
+
 #: Nobody answers, whatever is asked.
 _SILENCE: Final = frozenset(
     {
@@ -42,6 +53,9 @@ _SILENCE: Final = frozenset(
         KafkaError.REQUEST_TIMED_OUT,
     }
 )
+
+#: Of what was fetched.
+_UNREADABLE: Final = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})
 
 
 def words_of(error: KafkaException | KafkaError, complaints: Complaints = OF_LATE) -> str:
@@ -93,8 +107,12 @@ def finished(future: Any) -> Any:
 
 
 def sound(message: Message) -> Message:
-    """The message, unless it stands for an error; then ``KafkaUnavailable``."""
+    """The message, unless it stands for an error; then ``KafkaUnavailable``, and ``CannotBeRead``
+    for what will never be had."""
     error: KafkaError | None = message.error()
-    if error is not None:
-        raise KafkaUnavailable(words_of(error))
-    return message
+    if error is None:
+        return message
+    offset = message.offset()
+    if error.code() in _UNREADABLE and offset is not None and offset >= 0:
+        raise CannotBeRead(offset, words_of(error))
+    raise KafkaUnavailable(words_of(error))
