@@ -143,7 +143,7 @@ class Pages:
     async def _metrics(self, path: Query, query: Query) -> Answer:
         with self._replica.lock:
             self._measure(now_ms())
-        return 200, "text/plain", metrics.exposition()
+        return 200, "text/plain", metrics.exposition("views")
 
     def _measure(self, now: int) -> None:
         picture, seen = self._replica.picture, self._seen()

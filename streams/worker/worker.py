@@ -27,6 +27,7 @@ from processors.apply import Applied, Applier, Claim, Prepare, StagedSlice
 from processors.books import Derive
 from processors.incoming import Record, Undecidable
 from schemas.settings import Settings
+from schemas.topics import CommandTopic
 from streams import metrics
 from streams.alarms import Alarms
 from streams.garbage import collected_seldom
@@ -86,6 +87,7 @@ class Worker:
         self._step = step
         self._owner = f"{socket.gethostname()}/{os.getpid()}"
         self.heart = Heart()
+        metrics.PARTITIONS_ALL.set(settings.partitions * len(CommandTopic))
         self._stopping = threading.Event()
         self._backoff = Backoff()
         self._alarms = Alarms(settings, source=f"worker {self._owner}")
@@ -329,11 +331,11 @@ class Worker:
         self._held = []
         self._assignments = []
         self._due = False
-        metrics.PARTITIONS.set(0)
 
     def _let_go(self) -> None:
         """End what is under way; what was not published is in the outbox."""
         self._claims = {}
+        metrics.PARTITIONS.set(0)
         try:
             self._publisher.settle()
         except (PublishRefused, KafkaUnavailable) as refused:
