@@ -68,15 +68,20 @@ def run_with_probe(
     try:
         probe = Probe(name, host, port, healthy=process.heart.stalled, ready=process.fault)
     except OSError as error:
-        raise SettingsError(
-            f"The {name}'s probe cannot listen on {host}:{port}: {error.strerror or error}. "
-            f"WALLET_{name.upper()}_PORT names another port, 0 takes a free one."
-        ) from None
+        raise not_listening(name, f"The {name}'s probe", host, port, error) from None
     announce(f"wallet {name}: probe on http://{host}:{probe.port}")
     try:
         process.run()
     finally:
         probe.close()
+
+
+def not_listening(name: str, who: str, host: str, port: int, error: OSError) -> SettingsError:
+    """What to tell where the process of that name cannot listen."""
+    return SettingsError(
+        f"{who} cannot listen on {host}:{port}: {error.strerror or error}. "
+        f"WALLET_{name.upper()}_PORT names another port, 0 takes a free one."
+    )
 
 
 def _stop_on_signals(process: Process) -> None:
