@@ -3,14 +3,17 @@ waits, and it alone, wherever in the batch the ledger is."""
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import msgspec
 import psycopg
 import pytest
 from confluent_kafka import Producer
 
 from schemas.settings import Settings
-from schemas.topics import topic_name
+from schemas.topics import CommandTopic, topic_name
 from streams.kafka.config import client_config
+from streams.kafka.lag import Backlog, LagView
 from streams.operator.adopt import adopt, look, plan
 from tests.streams.worker.test_takeover import TOPIC, Wallet, halted_alone, set_on_topic, working
 from tests.support.books import USERS
@@ -92,3 +95,12 @@ def test_it_halts_its_partition_also_for_whoever_is_to_go_on_amid_it(wallet: Wal
             lambda: "cannot be read" in (worker.fault() or ""), "the partition is halted again"
         )
     assert list(wallet.halted()) == [(int(TOPIC), wallet.partition)]
+
+
+def test_it_is_counted_as_waiting_by_whoever_cannot_read_it(wallet: Wallet) -> None:
+    unable = limited(wallet.settings)
+    with closing(LagView(unable)) as lag:
+        names = [topic_name(unable, code) for code in CommandTopic]
+        waiting = lag.of_group(unable.group, names)
+    assert waiting == Backlog(_RECORDS)
+    assert waiting.seconds(0) is None
