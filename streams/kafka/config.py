@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, Message, murmur2
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, murmur2
 from confluent_kafka.admin import AdminClient
 
 from schemas.settings import Settings, SettingsError
@@ -83,14 +83,29 @@ def client_config(settings: Settings, **own: object) -> dict[str, Any]:
     return {**settings.kafka, **own, "log_level": 3, "logger": LIBRARY}
 
 
+#: The least that a client of ours asks for: what is taken with it is taken.
+_SESSION_MS: Final = 6_000
+
+
 @lru_cache
 def _try(given: frozenset[tuple[str, str]]) -> None:
-    """Raise ``SettingsError`` for what no client can be made of, by one that asks nobody."""
+    """Raise ``SettingsError`` for what no client can be made of, by two that ask nobody.
+
+    A consumer's settings are held against each other where a consumer is made, and there alone.
+    """
+    asking_nobody: dict[str, str | int | float | bool] = {
+        **dict(given),
+        "bootstrap.servers": "",
+        "log_level": 0,
+    }
     try:
-        AdminClient({**dict(given), "bootstrap.servers": "", "log_level": 0})
+        AdminClient(asking_nobody)
+        Consumer({**asking_nobody, "group.id": "none", "session.timeout.ms": _SESSION_MS}).close()
     except KafkaException as error:
-        cause = error.args[0].str().removeprefix("Failed to create admin client: ")
-        raise SettingsError(f"librdkafka does not take WALLET_KAFKA_*: {cause}.") from None
+        cause = error.args[0].str().partition("Failed to create ")[2].partition(": ")[2]
+        raise SettingsError(
+            f"librdkafka does not take WALLET_KAFKA_*: {cause or error.args[0].str()}."
+        ) from None
 
 
 def partition_of(key: bytes, partitions: int) -> int:
