@@ -33,6 +33,8 @@ class Unfit(Exception):
         super().__init__(reason)
         self.place = (topic, partition)
         self.offset = offset
+        #: The partition's, in which it was met; of another one the log is another.
+        self.generation: int | None = None
 
 
 class Unreadable(Unfit):

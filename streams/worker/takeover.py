@@ -252,7 +252,11 @@ class TakeOver:
                 "the database is older than the topic"
             )
         unfit = self._unfit.get(place)
-        if unfit is not None and unfit.offset >= row.next_offset:
+        if (
+            unfit is not None
+            and unfit.generation == row.generation
+            and unfit.offset >= row.next_offset
+        ):
             raise LogChanged(str(unfit))
         self._check_last(place, row, start)
 

@@ -156,6 +156,8 @@ class Worker:
             log.error("not fit to be applied", extra={"place": place, "cause": str(unfit)})
             # A batch that cannot be unpacked is named by its first record, which may be behind us.
             unfit.offset = max(unfit.offset, self._expected.get(unfit.place, 0))
+            if claim := self._claims.get(unfit.place):
+                unfit.generation = claim.generation
             self._unfit[unfit.place] = unfit
             self._due = True
         except LOCKED as locked:

@@ -10,8 +10,10 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
+from schemas.ids import Place
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
+from streams.kafka.admin import Admin, create_topics
 from streams.kafka.config import client_config
 from streams.kafka.lag import Backlog, LagView
 from streams.operator.adopt import adopt, look, plan
@@ -104,3 +106,28 @@ def test_it_is_counted_as_waiting_by_whoever_cannot_read_it(wallet: Wallet) -> N
         waiting = lag.of_group(unable.group, names)
     assert waiting == Backlog(_RECORDS)
     assert waiting.seconds(0) is None
+
+
+def test_it_is_forgotten_with_the_topic_that_had_it(wallet: Wallet) -> None:
+    unable, name = limited(wallet.settings), topic_name(wallet.settings, TOPIC)
+    numbers = range(unable.partitions)
+    admin = Admin(unable)
+    with working(unable) as worker:
+        eventually(wallet.halted, "the partition is halted")
+        admin.delete_topics([name])
+        eventually(lambda: not admin.topics([name]), "the topic is gone")
+        create_topics(unable)
+        places = send(unable, wallet.load())
+        eventually(lambda: len(wallet.halted()) == len(numbers), "the topic was made anew")
+        with psycopg.connect(unable.worker_database_url, autocommit=True) as connection:
+            for found in look(unable, connection, TOPIC, numbers):
+                adopt(unable, connection, plan(found, recreated=True, at=None))
+        # As where another one is started, and shares the partitions with it.
+        worker._due = True
+        eventually(lambda: outcome_of_all(wallet, places), "the new topic is applied")
+
+
+def outcome_of_all(wallet: Wallet, places: list[Place]) -> bool:
+    """Of places in the second generation of their topic."""
+    again = [place._replace(generation=2) for place in places]
+    return wallet.decided(again)
