@@ -11,6 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg import errors
 from sqlalchemy import Connection, NullPool, create_engine, exc, text
 
 from db.engine import connect, libpq_url, schema_revision
@@ -19,13 +20,17 @@ from db.tables import metadata
 #: Names the lock that migrators of one database queue for: "wallet" in ASCII.
 _LOCK: Final = 0x77616C6C6574
 _APPLICATION: Final = "wallet-migrate"
+#: How long a table is waited for. Whoever wants it next waits behind the migrator, the workers
+#: first, who wait for 5 s before they begin anew; and a doctor may read for an hour.
+_PATIENCE_MS: Final = 3_000
 
 
 def upgrade(owner_url: str, revision: str = "head") -> None:
     """Migrate up to ``revision``, all or nothing, as the owner of the tables.
 
     A second migrator waits for the first and then finds nothing to do. Raises ``RuntimeError``
-    with the way out where the roles of the service are missing.
+    with the way out where the roles of the service are missing, and where somebody has a table for
+    long.
     """
     with _connection(owner_url) as connection:
         upgrade_on(connection, revision)
@@ -94,4 +99,14 @@ def _connection(url: str) -> Iterator[Connection]:
             # As every other connection of ours says that its server is away.
             raise (fault.orig or fault) from None
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        yield connection
+        connection.execute(text(f"SET LOCAL lock_timeout = {_PATIENCE_MS}"))
+        try:
+            yield connection
+        except exc.OperationalError as fault:
+            if isinstance(fault.orig, errors.LockNotAvailable):
+                raise RuntimeError(
+                    "Somebody has a table for long, a doctor, a rebuild or a backup perhaps. "
+                    "Nothing is changed, so that the workers need not wait too: migrate again "
+                    "when they are done."
+                ) from None
+            raise

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 registry: Final = CollectorRegistry()
 
@@ -37,6 +40,11 @@ RECORD_AGE_SECONDS: Final = Histogram(
 )
 PARTITIONS: Final = Gauge(
     "wallet_worker_partitions", "Partitions that this worker applies.", registry=registry
+)
+PARTITIONS_ALL: Final = Gauge(
+    "wallet_worker_partitions_all",
+    "Partitions of the command topics, whoever applies them.",
+    registry=registry,
 )
 HALTED: Final = Gauge(
     "wallet_worker_partitions_halted",
@@ -215,6 +223,48 @@ VIEW_PARTITIONS: Final = Gauge(
 )
 
 
-def exposition() -> bytes:
-    """All of it in Prometheus' text format."""
-    return generate_latest(registry)
+#: A series that begins with its first event counts none: Prometheus sees no rise from nothing.
+_BEFORE_THE_FIRST: Final = (
+    (COMMANDS, ("accepted", "rejected", "replayed", "key_reused", "dead_letters")),
+    (OUTAGES, ("broker", "database")),
+    (SENDS, ("accepted", "already_there", "refused", "unknown")),
+    (PAYOUTS, ("reserved", "confirmed", "unconfirmed", "bumped", "failed", "abandoned")),
+    (BLOCKS, ("followed", "undone")),
+    (RECEIPTS, ("received", "insufficient", "credited", "reversed")),
+    (BRIDGED, ("delivered", "retried", "dead_letters")),
+    (VIEWED, ("counted", "double", "unreadable")),
+)
+for _counter, _values in _BEFORE_THE_FIRST:
+    for _value in _values:
+        _counter.labels(_value)
+
+#: What the one that works sees; who stands by knows nothing of it.
+_SEEN_BY_ONE: Final = {
+    "watcher": (LAG_BLOCKS, REFUSED),
+    "payer": (PAYOUTS_OPEN, STRANDED, COINS_MISSING),
+}
+_RELAYS: Final = frozenset({"watcher", "payer"})
+
+
+def stand_by(process: str) -> None:
+    """Another watcher or payer works: what this one saw as long as it did is over."""
+    for gauge in _SEEN_BY_ONE[process]:
+        gauge.set(0)
+    ORDERS_LATE.clear()
+
+
+class _Own(Collector):
+    def __init__(self, process: str) -> None:
+        relays = ("wallet_relay_",) if process in _RELAYS else ()
+        self._prefixes = (f"wallet_{process}_", *relays)
+
+    def collect(self) -> Iterable[Metric]:
+        return (metric for metric in registry.collect() if metric.name.startswith(self._prefixes))
+
+
+def exposition(process: str) -> bytes:
+    """What this process measures, in Prometheus' text format.
+
+    Nothing of the others: a zero that is told for them would hide that they are gone.
+    """
+    return generate_latest(_Own(process))

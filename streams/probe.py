@@ -21,8 +21,9 @@ Check = Callable[[], str | None]
 class Probe:
     """Serves ``/healthz``, ``/readyz`` and ``/metrics`` on the loopback or the pod's address."""
 
-    def __init__(self, host: str, port: int, *, healthy: Check, ready: Check) -> None:
-        self._server = ThreadingHTTPServer((host, port), _handler(healthy, ready))
+    def __init__(self, name: str, host: str, port: int, *, healthy: Check, ready: Check) -> None:
+        """``name`` is the process', whose metrics are served."""
+        self._server = ThreadingHTTPServer((host, port), _handler(name, healthy, ready))
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="probe", daemon=True
@@ -65,17 +66,22 @@ def run_with_probe(
     """
     _stop_on_signals(process)
     try:
-        probe = Probe(host, port, healthy=process.heart.stalled, ready=process.fault)
+        probe = Probe(name, host, port, healthy=process.heart.stalled, ready=process.fault)
     except OSError as error:
-        raise SettingsError(
-            f"The {name}'s probe cannot listen on {host}:{port}: {error.strerror or error}. "
-            f"WALLET_{name.upper()}_PORT names another port, 0 takes a free one."
-        ) from None
+        raise not_listening(name, f"The {name}'s probe", host, port, error) from None
     announce(f"wallet {name}: probe on http://{host}:{probe.port}")
     try:
         process.run()
     finally:
         probe.close()
+
+
+def not_listening(name: str, who: str, host: str, port: int, error: OSError) -> SettingsError:
+    """What to tell where the process of that name cannot listen."""
+    return SettingsError(
+        f"{who} cannot listen on {host}:{port}: {error.strerror or error}. "
+        f"WALLET_{name.upper()}_PORT names another port, 0 takes a free one."
+    )
 
 
 def _stop_on_signals(process: Process) -> None:
@@ -93,7 +99,7 @@ def _stop_on_signals(process: Process) -> None:
         signal.signal(number, lambda *_: os.write(tell, b"."))
 
 
-def _handler(healthy: Check, ready: Check) -> type[BaseHTTPRequestHandler]:
+def _handler(name: str, healthy: Check, ready: Check) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             match self.path:
@@ -102,7 +108,7 @@ def _handler(healthy: Check, ready: Check) -> type[BaseHTTPRequestHandler]:
                 case "/readyz":
                     self._state(ready())
                 case "/metrics":
-                    self._answer(200, "text/plain; version=0.0.4", exposition())
+                    self._answer(200, "text/plain; version=0.0.4", exposition(name))
                 case _:
                     self._answer(404, "text/plain", b"try /healthz, /readyz or /metrics\n")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, Message, murmur2
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, murmur2
 from confluent_kafka.admin import AdminClient
 
 from schemas.settings import Settings, SettingsError
@@ -32,6 +32,17 @@ class KafkaUnavailable(Exception):
     """The broker does not answer; check WALLET_KAFKA_BOOTSTRAP_SERVERS and that it runs."""
 
 
+class CannotBeRead(KafkaUnavailable):
+    """A batch that the library cannot unpack; fetched again it is the same.
+
+    ``offset`` is that of its first record, which may lie before what was asked for.
+    """
+
+    def __init__(self, offset: int, cause: str) -> None:
+        super().__init__(f"what begins at offset {offset} cannot be read: {cause}")
+        self.offset = offset
+
+
 #: Nobody answers, whatever is asked.
 _SILENCE: Final = frozenset(
     {
@@ -42,6 +53,9 @@ _SILENCE: Final = frozenset(
         KafkaError.REQUEST_TIMED_OUT,
     }
 )
+
+#: Of what was fetched.
+_UNREADABLE: Final = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})
 
 
 def words_of(error: KafkaException | KafkaError, complaints: Complaints = OF_LATE) -> str:
@@ -69,14 +83,29 @@ def client_config(settings: Settings, **own: object) -> dict[str, Any]:
     return {**settings.kafka, **own, "log_level": 3, "logger": LIBRARY}
 
 
+#: The least that a client of ours asks for: what is taken with it is taken.
+_SESSION_MS: Final = 6_000
+
+
 @lru_cache
 def _try(given: frozenset[tuple[str, str]]) -> None:
-    """Raise ``SettingsError`` for what no client can be made of, by one that asks nobody."""
+    """Raise ``SettingsError`` for what no client can be made of, by two that ask nobody.
+
+    A consumer's settings are held against each other where a consumer is made, and there alone.
+    """
+    asking_nobody: dict[str, str | int | float | bool] = {
+        **dict(given),
+        "bootstrap.servers": "",
+        "log_level": 0,
+    }
     try:
-        AdminClient({**dict(given), "bootstrap.servers": "", "log_level": 0})
+        AdminClient(asking_nobody)
+        Consumer({**asking_nobody, "group.id": "none", "session.timeout.ms": _SESSION_MS}).close()
     except KafkaException as error:
-        cause = error.args[0].str().removeprefix("Failed to create admin client: ")
-        raise SettingsError(f"librdkafka does not take WALLET_KAFKA_*: {cause}.") from None
+        cause = error.args[0].str().partition("Failed to create ")[2].partition(": ")[2]
+        raise SettingsError(
+            f"librdkafka does not take WALLET_KAFKA_*: {cause or error.args[0].str()}."
+        ) from None
 
 
 def partition_of(key: bytes, partitions: int) -> int:
@@ -93,8 +122,12 @@ def finished(future: Any) -> Any:
 
 
 def sound(message: Message) -> Message:
-    """The message, unless it stands for an error; then ``KafkaUnavailable``."""
+    """The message, unless it stands for an error; then ``KafkaUnavailable``, and ``CannotBeRead``
+    for what will never be had."""
     error: KafkaError | None = message.error()
-    if error is not None:
-        raise KafkaUnavailable(words_of(error))
-    return message
+    if error is None:
+        return message
+    offset = message.offset()
+    if error.code() in _UNREADABLE and offset is not None and offset >= 0:
+        raise CannotBeRead(offset, words_of(error))
+    raise KafkaUnavailable(words_of(error))

@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 from confluent_kafka import (
     TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
-    KafkaError,
     KafkaException,
     Message,
     TopicPartition,
@@ -18,14 +17,10 @@ from confluent_kafka import (
 
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
-from streams.kafka.config import KafkaUnavailable, client_config, sound, words_of
+from streams.kafka.config import CannotBeRead, KafkaUnavailable, client_config, sound, words_of
 
 #: The type of a message's time where the broker has set it.
 TIMED_BY_BROKER: Final = TIMESTAMP_LOG_APPEND_TIME
-
-
-#: Of what was fetched; fetched again it is the same.
-_UNREADABLE: Final = {KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG}
 
 
 class Unfit(Exception):
@@ -38,6 +33,8 @@ class Unfit(Exception):
         super().__init__(reason)
         self.place = (topic, partition)
         self.offset = offset
+        #: The partition's, in which it was met; of another one the log is another.
+        self.generation: int | None = None
 
 
 class Unreadable(Unfit):
@@ -128,18 +125,11 @@ class CommandConsumer:
         return [self._sound(message) for message in self._consumer.consume(most, 0)]
 
     def _sound(self, message: Message) -> Message:
-        error: KafkaError | None = message.error()
-        if error is None:
-            return message
-        offset = message.offset()
-        if error.code() in _UNREADABLE and offset is not None and offset >= 0:
-            raise Unreadable(
-                self._codes[message.topic() or ""],
-                message.partition() or 0,
-                offset,
-                f"what begins at offset {offset} cannot be read: {words_of(error)}",
-            )
-        return sound(message)
+        try:
+            return sound(message)
+        except CannotBeRead as fault:
+            code = self._codes[message.topic() or ""]
+            raise Unreadable(code, message.partition() or 0, fault.offset, str(fault)) from fault
 
     def seek(self, assignments: Iterable[Assignment]) -> None:
         """Read on from the given places, dropping what was fetched ahead."""

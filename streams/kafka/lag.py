@@ -8,15 +8,23 @@ from typing import NamedTuple
 from schemas.settings import Settings
 from streams.kafka.admin import Admin
 from streams.kafka.committed import CommittedView
+from streams.kafka.config import CannotBeRead
 from streams.kafka.view import LogView
 
 
 class Backlog(NamedTuple):
     """What waits: ``records`` counts offsets, markers of transactions too, so it is the most that
-    it can be; 0 is exact. ``oldest_ms`` is the time of the oldest record that waits."""
+    it can be; 0 is exact. ``oldest_ms`` is the time of the oldest record that waits, None where
+    none does, or where it cannot be read."""
 
     records: int = 0
     oldest_ms: int | None = None
+
+    def seconds(self, now_ms: int) -> float | None:
+        """How long the oldest has waited: 0 if nothing waits, None if that is unknown."""
+        if self.oldest_ms is None:
+            return None if self.records else 0.0
+        return max(now_ms - self.oldest_ms, 0) / 1000
 
     def __add__(self, other: object) -> Backlog:
         """Both together."""
@@ -77,8 +85,12 @@ class LagView:
 
     def _from(self, topic: str, partition: int, position: int, end: int) -> Backlog:
         """Nothing waits where the rest is markers and what was aborted."""
-        for message in self._log.records(topic, partition, position):
-            if (message.offset() or 0) >= end:
-                break
-            return Backlog(end - position, message.timestamp()[1])
+        try:
+            for message in self._log.records(topic, partition, position):
+                if (message.offset() or 0) >= end:
+                    break
+                return Backlog(end - position, message.timestamp()[1])
+        except CannotBeRead:
+            # Since when is unknown, but it waits.
+            return Backlog(end - position)
         return Backlog()

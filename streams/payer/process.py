@@ -25,6 +25,7 @@ from processors.dogecoin.keyring import Keyring
 from processors.dogecoin.signing import AccountSigner
 from processors.seed import keyring_of, require_known_account
 from schemas.settings import Settings
+from streams import metrics
 from streams.alarms import Alarms
 from streams.heart import Heart
 from streams.node.answers import Answer
@@ -182,6 +183,7 @@ class Till:
         payer = self._lead()
         if payer is None:
             self._fault = _STANDBY
+            metrics.stand_by("payer")
             return 0
         done = payer.run_once()
         self._fault = payer.blindness() or payer.office.node_fault
@@ -212,7 +214,9 @@ class Till:
 
         def relay() -> int:
             late.look(connection)
-            return self._relay.run_once(connection)
+            count = self._relay.run_once(connection)
+            metrics.RELAYED.inc(count)
+            return count
 
         return Payer(office, relay=relay)
 

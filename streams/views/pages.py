@@ -143,7 +143,7 @@ class Pages:
     async def _metrics(self, path: Query, query: Query) -> Answer:
         with self._replica.lock:
             self._measure(now_ms())
-        return 200, "text/plain", metrics.exposition()
+        return 200, "text/plain", metrics.exposition("views")
 
     def _measure(self, now: int) -> None:
         picture, seen = self._replica.picture, self._seen()
@@ -180,18 +180,18 @@ class Pages:
         for group, backlog in groups:
             if backlog is not None:
                 metrics.VIEW_LAG.labels(group).set(backlog.records)
-                oldest_ms = now if backlog.oldest_ms is None else backlog.oldest_ms
-                metrics.VIEW_LAG_SECONDS.labels(group).set(max(now - oldest_ms, 0) / 1000)
+                if (seconds := backlog.seconds(now)) is not None:
+                    metrics.VIEW_LAG_SECONDS.labels(group).set(seconds)
 
 
 def _backlog(backlog: Backlog | None, now: int) -> Report | None:
     if backlog is None:
         return None
-    oldest = backlog.oldest_ms
+    oldest, seconds = backlog.oldest_ms, backlog.seconds(now)
     return {
         "records_at_most": backlog.records,
         "oldest": None if oldest is None else format_time(oldest),
-        "seconds": 0 if oldest is None else max(now - oldest, 0) // 1000,
+        "seconds": None if seconds is None else int(seconds),
     }
 
 

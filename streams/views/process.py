@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from streams.kafka.admin import Admin
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.lag import LagView
 from streams.ports import free_port
+from streams.probe import not_listening
 from streams.views.clock import Clock, Now
 from streams.views.faust_app import ViewsApp, sure_seconds
 from streams.views.keeper import Keeper
@@ -273,12 +275,23 @@ def run_views(settings: Settings, *, announce: Callable[[str], None]) -> None:
     if watches_hot_wallet(settings):
         # Else the outlook alone would meet a key that is none, look after look.
         keyring_of(settings)
+    _require_port(settings.views_host, settings.views_port)
     prepare(settings)
     for name in ("faust", "mode"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # It repeats each failed connection; our own clients tell an outage, and seldom.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     asyncio.run(_serve(settings, announce))
+
+
+def _require_port(host: str, port: int) -> None:
+    """Raise ``SettingsError`` where nobody can listen: Faust would end by its traceback, amid its
+    start."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise not_listening("views", "The views", host, port, error) from None
 
 
 def _end_soon(fault: Exception) -> None:

@@ -197,6 +197,7 @@ class Watcher:
         connection = self._lead()
         if connection is None:
             self._set_fault(_STANDBY)
+            metrics.stand_by("watcher")
             return 0
         self._look_at_orders(connection)
         self._relay_waiting(connection)

@@ -18,7 +18,7 @@ from processors.incoming import Record
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
 from streams.kafka.admin import Admin, TopicFacts, TopicsAsked
-from streams.kafka.config import KafkaUnavailable
+from streams.kafka.config import CannotBeRead, KafkaUnavailable
 from streams.kafka.consume import Assignment, CommandConsumer, Unfit
 from streams.kafka.view import LogView
 from streams.worker.continuity import Hole
@@ -252,14 +252,22 @@ class TakeOver:
                 "the database is older than the topic"
             )
         unfit = self._unfit.get(place)
-        if unfit is not None and unfit.offset >= row.next_offset:
+        if (
+            unfit is not None
+            and unfit.generation == row.generation
+            and unfit.offset >= row.next_offset
+        ):
             raise LogChanged(str(unfit))
         self._check_last(place, row, start)
 
     def _check_last(self, place: Place, row: partitions.Partition, start: int) -> None:
         if row.last_offset is None or row.last_offset < start:
             return
-        message = self._view.record(self._names[place[0]], place[1], row.last_offset)
+        try:
+            message = self._view.record(self._names[place[0]], place[1], row.last_offset)
+        except CannotBeRead as fault:
+            # A worker that may unpack more has applied it.
+            raise LogChanged(str(fault)) from fault
         if message is None or self._to_record(message).digest() != row.last_digest:
             raise LogChanged(f"the record at offset {row.last_offset} is another than was applied")
 

@@ -27,6 +27,7 @@ from processors.apply import Applied, Applier, Claim, Prepare, StagedSlice
 from processors.books import Derive
 from processors.incoming import Record, Undecidable
 from schemas.settings import Settings
+from schemas.topics import CommandTopic
 from streams import metrics
 from streams.alarms import Alarms
 from streams.garbage import collected_seldom
@@ -86,6 +87,7 @@ class Worker:
         self._step = step
         self._owner = f"{socket.gethostname()}/{os.getpid()}"
         self.heart = Heart()
+        metrics.PARTITIONS_ALL.set(settings.partitions * len(CommandTopic))
         self._stopping = threading.Event()
         self._backoff = Backoff()
         self._alarms = Alarms(settings, source=f"worker {self._owner}")
@@ -152,6 +154,10 @@ class Worker:
             topic, partition = unfit.place
             place = f"{topic.name.lower()}/{partition}/{unfit.offset}"
             log.error("not fit to be applied", extra={"place": place, "cause": str(unfit)})
+            # A batch that cannot be unpacked is named by its first record, which may be behind us.
+            unfit.offset = max(unfit.offset, self._expected.get(unfit.place, 0))
+            if claim := self._claims.get(unfit.place):
+                unfit.generation = claim.generation
             self._unfit[unfit.place] = unfit
             self._due = True
         except LOCKED as locked:
@@ -327,11 +333,11 @@ class Worker:
         self._held = []
         self._assignments = []
         self._due = False
-        metrics.PARTITIONS.set(0)
 
     def _let_go(self) -> None:
         """End what is under way; what was not published is in the outbox."""
         self._claims = {}
+        metrics.PARTITIONS.set(0)
         try:
             self._publisher.settle()
         except (PublishRefused, KafkaUnavailable) as refused:

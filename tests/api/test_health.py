@@ -20,7 +20,7 @@ from streams.probe import Check, Probe
 @contextmanager
 def served(healthy: Check, ready: Check) -> Iterator[int]:
     """A process' probe."""
-    probe = Probe("127.0.0.1", 0, healthy=healthy, ready=ready)
+    probe = Probe("worker", "127.0.0.1", 0, healthy=healthy, ready=ready)
     try:
         yield probe.port
     finally:

@@ -42,7 +42,11 @@ def status(home: Path, found: Endpoints) -> Result:
 
 def test_what_is_not_ready_says_why_and_what_is_silent_is_told_as_such(tmp_path: Path) -> None:
     probe = Probe(
-        "127.0.0.1", 0, healthy=lambda: None, ready=lambda: "halted: [commands/3] of another topic"
+        "worker",
+        "127.0.0.1",
+        0,
+        healthy=lambda: None,
+        ready=lambda: "halted: [commands/3] of another topic",
     )
     try:
         done = status(tmp_path, endpoints(probe.port))

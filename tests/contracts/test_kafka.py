@@ -162,6 +162,8 @@ def test_what_the_promises_hang_on_cannot_be_set(name: str) -> None:
         {"bootstrap.server": "b:1"},
         {"fetch.max.bytes": "much"},
         {"security.protocol": "ssl", "ssl.ca.location": "/none"},
+        {"receive.message.max.bytes": "2000000"},
+        {"max.poll.interval.ms": "5000"},
     ],
 )
 def test_what_the_library_does_not_take_is_a_fault_of_the_settings(given: dict[str, str]) -> None:

@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from db import migrate, tables
-from db.engine import SchemaMismatchError, connect, require_schema
+from db.engine import Connection, SchemaMismatchError, connect, require_schema
 from schemas.ledger import HOUSE
 from tests.conftest import Database, Databases
+from tests.support.eventually import eventually
 
 #: Everything that the tables module says about a database, as text; grants are the migration's.
 CATALOG = """
@@ -119,6 +120,36 @@ def test_two_migrators_at_once_do_not_collide(empty: Database) -> None:
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(migrate.upgrade, [empty.owner_url] * 4))
     assert migrate.current(empty.owner_url) == migrate.head()
+
+
+def test_a_migrator_lets_the_workers_go_on_where_somebody_reads_for_long(
+    empty: Database,
+) -> None:
+    migrate.upgrade(empty.owner_url, "0006")
+    worker = connect(empty.worker_url, application_name="test", autocommit=True)
+    doctor = connect(empty.owner_url, application_name="test", idle_in_transaction_seconds=60.0)
+    with worker, doctor, ThreadPoolExecutor() as pool:
+        doctor.execute("SELECT FROM outbox")
+        migrator = pool.submit(migrate.upgrade, empty.owner_url)
+        eventually(lambda: waits_for_a_table(worker), "the migrator waits")
+        # As long as a worker waits for a table.
+        worker.execute("SET lock_timeout = 5000")
+        worker.execute("DELETE FROM outbox")
+        with pytest.raises(RuntimeError, match="migrate again"):
+            migrator.result()
+        assert migrate.current(empty.owner_url) == "0006"
+        doctor.rollback()
+        migrate.upgrade(empty.owner_url)
+        # Its plan was made for the table as it was.
+        worker.execute("DELETE FROM outbox")
+
+
+def waits_for_a_table(connection: Connection) -> bool:
+    return bool(
+        connection.execute(
+            "SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"
+        ).fetchall()
+    )
 
 
 def test_a_migration_without_the_roles_leaves_nothing_and_says_what_to_do(empty: Database) -> None:

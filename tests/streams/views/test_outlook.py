@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Final
 
 import msgspec
@@ -13,7 +14,7 @@ import pytest
 from processors.dogecoin.derivation import AccountKeyUnusable
 from processors.seed import keyring_of
 from schemas.amounts import KOINU_PER_DOGE
-from schemas.settings import Settings
+from schemas.settings import Settings, SettingsError
 from streams.kafka.admin import create_topics
 from streams.local.process import free_port
 from streams.views.outlook import Outlook, watches_hot_wallet
@@ -125,3 +126,11 @@ def test_views_do_not_start_with_a_key_by_which_they_could_not_look() -> None:
     )
     with pytest.raises(AccountKeyUnusable):
         run_views(settings, announce=print)
+
+
+def test_views_do_not_start_on_a_port_that_is_taken() -> None:
+    settings = Settings(kafka={"bootstrap.servers": f"127.0.0.1:{free_port()}"})
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(SettingsError, match="WALLET_VIEWS_PORT names another port"):
+            run_views(msgspec.structs.replace(settings, views_port=port), announce=print)

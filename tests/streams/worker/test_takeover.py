@@ -457,27 +457,3 @@ def test_a_record_whose_time_is_its_producers_halts_its_partition_until_it_is_st
             "all that came after it is applied",
         )
     assert wallet.halted() == {}
-
-
-def test_a_batch_that_cannot_be_unpacked_halts_its_partition_alone_until_a_worker_can(
-    wallet: Wallet,
-) -> None:
-    set_on_topic(wallet, "compression.type", "producer")
-    large = {"batch.size": 10_000_000, "message.max.bytes": 10_000_000, "linger.ms": 60_000}
-    producer = Producer(client_config(wallet.settings, **{"compression.type": "zstd", **large}))
-    # Seven kilobytes as they are packed, three megabytes unpacked.
-    for _ in range(200):
-        producer.produce(
-            topic_name(wallet.settings, TOPIC), b" " * 16_000, USERS[0].encode(), wallet.partition
-        )
-    assert producer.flush(30.0) == 0
-    places = send(wallet.settings, wallet.load())
-    limits = {"receive.message.max.bytes": "2000000", "fetch.max.bytes": "1000000"}
-    small = msgspec.structs.replace(wallet.settings, kafka={**wallet.settings.kafka, **limits})
-    assert "cannot be read" in halted_alone(wallet, small, places)
-    with working(wallet.settings):
-        eventually(
-            lambda: wallet.decided(places),
-            "a worker that may unpack more applies it, and all that came after it",
-        )
-    assert wallet.halted() == {}

@@ -17,6 +17,7 @@ from psycopg import errors, sql
 from schemas.commands import AssignAddress, OpenWallet
 from schemas.ids import Place
 from schemas.settings import Settings
+from streams import metrics
 from streams.worker.worker import TooManyUnprocessable, Worker
 from tests.conftest import Database
 from tests.support.books import ANN, BOB, CAT
@@ -229,6 +230,36 @@ def test_a_worker_that_is_no_member_applies_nothing_and_joins_again(
     eventually(lambda: _guarded(worker) and worker._held == [], "it joins again")
     work_off(worker, wallet, places)
     Proof(wallet).hold()
+
+
+def applied_by_all() -> tuple[float | None, float | None]:
+    """Partitions that this process says it applies, and all that there are."""
+    told = metrics.registry.get_sample_value
+    return told("wallet_worker_partitions"), told("wallet_worker_partitions_all")
+
+
+def refuse() -> None:
+    raise psycopg.OperationalError("it is away")
+
+
+def test_a_worker_says_that_it_applies_no_partition_while_a_server_is_away(
+    wallet: Settings, hire: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = hire()
+    join(worker)
+    all_of_them = 3.0 * wallet.partitions
+    assert applied_by_all() == (all_of_them, all_of_them)
+    monkeypatch.setattr(worker, "_wait_polling", lambda seconds: None)
+    assert worker._connection is not None
+    worker._connection.close()
+    with monkeypatch.context() as away:
+        away.setattr(worker, "_connect", refuse)
+        worker._run_guarded()
+        assert applied_by_all() == (0.0, all_of_them)
+    eventually(
+        lambda: _guarded(worker) and applied_by_all() == (all_of_them, all_of_them),
+        "it has taken them over again",
+    )
 
 
 @pytest.mark.parametrize("known", ["an older generation", "nothing"])
