@@ -148,9 +148,13 @@ class LocalLog:
 
     async def release(self) -> None:
         """Let the worker do what it was kept from, as one batch."""
+        await asyncio.wrap_future(self._thread.submit(self._let_go))
+
+    def _let_go(self) -> None:
+        # In the worker's thread: a record is told as delivered a moment before it is kept.
         self.held = False
         kept, self._kept = self._kept, []
-        await asyncio.wrap_future(self._thread.submit(self._applier.apply, kept, self._claims))
+        self._applier.apply(kept, self._claims)
 
     def partition_of(self, key: str) -> int:
         """As every producer computes it."""
