@@ -113,7 +113,12 @@ def running(name: str, settings: Settings, folder: Path) -> Iterator[Process]:
 def ours(settings: Settings) -> Settings:
     """Settings with rules seeded and topics made, on ports that are free."""
     ours = msgspec.structs.replace(
-        settings, account_xpub=XPUB, api_port=free_port(), worker_port=free_port(), partitions=2
+        settings,
+        account_xpub=XPUB,
+        api_port=free_port(),
+        api_wait_seconds=30.0,
+        worker_port=free_port(),
+        partitions=2,
     )
     with connect(ours.database_url, application_name="test-owner") as owner:
         seed_rules(owner, first_rules(ours, keyring_of(ours)))

@@ -130,6 +130,7 @@ def shop(
         poll_seconds=0.2,
         payout_wait_seconds=0.0,
         api_rate_per_minute=0,
+        api_wait_seconds=15.0,
         partitions=3,
         **{f"{name}_port": free_port() for name in ("api", "worker", "watcher", "payer")},
     )

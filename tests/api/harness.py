@@ -67,6 +67,8 @@ def settings_for(database: Database, **changes: Any) -> Settings:
         partitions=PARTITIONS,
         jwt_secret=SECRET,
         api_rate_per_minute=0,
+        # What is tested is what is answered, not how soon a busy machine does it.
+        api_wait_seconds=30.0,
     )
     return msgspec.structs.replace(settings, **changes)
 
