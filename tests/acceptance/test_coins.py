@@ -38,7 +38,7 @@ from tests.support.station import read_all
 
 __all__ = ["any_node"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 CONFIRMATIONS: Final = 3
 PATIENCE_SECONDS: Final = 60.0

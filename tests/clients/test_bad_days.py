@@ -33,7 +33,7 @@ from tests.clients.written import Written
 from tests.support.eventually import eventually
 from tests.support.station import read_all
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 ROOT: Final = Path(__file__).parents[2]
 PATIENCE_SECONDS: Final = 40.0

@@ -31,7 +31,7 @@ from tests.conftest import PASSWORD, Databases
 from tests.support.compose import SECRETS, Service, rewritten, services
 from tests.support.eventually import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 #: Those are the fixtures'; what they are called with is their images' own affair.
 GIVEN: Final = ("postgres", "kafka")

@@ -36,7 +36,7 @@ from tests.support.commands import MemoryLog, Wire, id_of
 from tests.support.eventually import eventually
 from tests.support.till import Till, seeded, till_on
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 class Pair:

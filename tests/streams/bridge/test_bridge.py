@@ -41,7 +41,7 @@ from tests.support.event_bus import MoodyBus, serving
 from tests.support.eventually import eventually
 from tests.support.running import environment_of
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 ROOT: Final = Path(__file__).parent.parent.parent.parent
 SEED: Final = 20261124

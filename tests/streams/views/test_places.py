@@ -25,7 +25,7 @@ from streams.views.keeper import Keeper
 from tests.streams.views import stage
 from tests.streams.views.stage import Record, event, viewing
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 _FETCH_SECONDS: Final = 30.0
 #: Events came within some milliseconds where the fault was.

@@ -34,7 +34,7 @@ from tests.support.flows import of_the_ledger, of_the_views
 from tests.support.running import prepared, tell_story, worker_on
 from tests.support.story import Story
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 RULES: Final = """
 [[rule]]

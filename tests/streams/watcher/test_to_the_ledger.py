@@ -32,7 +32,7 @@ from tests.support.running import environment_of, worker_on
 from tests.support.station import Proof, read_all, send
 from tests.support.story import ANN
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 ROOT = Path(__file__).parent.parent.parent.parent
 DOGE = KOINU_PER_DOGE

@@ -22,7 +22,7 @@ from tests.support.eventually import eventually
 from tests.support.member import Member
 from tests.support.station import read_all
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 PLACE = (CommandTopic.USERS, 2)
 

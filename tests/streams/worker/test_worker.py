@@ -24,7 +24,7 @@ from tests.support.eventually import eventually
 from tests.support.mixed import load
 from tests.support.station import Proof, alarms_of, outcomes_of, prepared, send, worker_for
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 STEPS = ("claimed", "decided", "written", "committed", "produced", "offsets-sent", "published")
 

@@ -24,7 +24,7 @@ from tests.support.nodes import OurNode
 def kill(node: OurNode) -> None:
     """kill -9, and wait for the end."""
     os.kill(node.pid, signal.SIGKILL)
-    eventually(lambda: not node.embedded.alive(), "the node is dead", 5.0)
+    eventually(lambda: not node.embedded.alive(), "the node is dead")
 
 
 def test_chain_and_mempool_survive_a_kill(our_node: OurNode) -> None:
@@ -85,7 +85,7 @@ def test_blocks_come_by_themselves_until_the_node_is_stuck(tmp_path: Path) -> No
     node = OurNode(tmp_path, block_seconds=0.02)
     node.start()
     try:
-        eventually(lambda: node.call("getblockcount") > 3, "blocks come", 10.0)
+        eventually(lambda: node.call("getblockcount") > 3, "blocks come")
         node.call("wallet_stuck", True)
         node.mine()
         height = node.call("getblockcount")
@@ -93,14 +93,14 @@ def test_blocks_come_by_themselves_until_the_node_is_stuck(tmp_path: Path) -> No
         # One may have been under way.
         assert node.call("getblockcount") <= height + 1
         node.call("wallet_stuck", False)
-        eventually(lambda: node.call("getblockcount") > height + 3, "they come again", 10.0)
+        eventually(lambda: node.call("getblockcount") > height + 3, "they come again")
     finally:
         node.stop()
 
 
 def test_it_starts_within_seconds_and_ends_when_asked(our_node: OurNode) -> None:
     our_node.call("stop")
-    eventually(lambda: not our_node.embedded.alive(), "it ended", 5.0)
+    eventually(lambda: not our_node.embedded.alive(), "it ended")
 
 
 def test_its_cookie_is_private_and_new_each_time(our_node: OurNode) -> None:
@@ -125,7 +125,7 @@ def test_a_node_whose_supervisor_was_killed_is_taken_over(our_node: OurNode) -> 
     heir.start()
     try:
         assert heir.pid != pid
-        eventually(lambda: not our_node.embedded.alive(), "the first one ended", 5.0)
+        eventually(lambda: not our_node.embedded.alive(), "the first one ended")
         assert heir.caller().call("getblockcount") == 0
     finally:
         heir.stop()
