@@ -21,7 +21,7 @@ from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.timeout(300)
 
-PATIENCE_SECONDS: Final = 40.0
+PATIENCE_SECONDS: Final = 100.0
 
 
 @pytest.fixture
