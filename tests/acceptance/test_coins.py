@@ -41,7 +41,7 @@ __all__ = ["any_node"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 CONFIRMATIONS: Final = 3
-PATIENCE_SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 120.0
 #: Nobody of ours has its key.
 ELSEWHERE: Final = "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn"
 PAID: Final = "20.00000000"
