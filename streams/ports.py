@@ -9,8 +9,16 @@ LOOPBACK: Final = "127.0.0.1"
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """A TCP port of the host's that nobody listens on now."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
+    """A TCP port of the host's that nobody listens on now, and that is given to nobody else soon.
+
+    Whoever listens on it later asks for it by its number. Until then another process may be given
+    it as a free one, or be told it here: so a connection is made on it, which the system remembers
+    for a minute. A server may listen there all the same, as each of ours does (``SO_REUSEADDR``).
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as probe:
         port: int = probe.getsockname()[1]
+        with socket.create_connection((host, port)):
+            # The side that ends it first is the one that is remembered.
+            probe.accept()[0].close()
         return port

@@ -6,6 +6,7 @@ keeps running (``make servers`` starts some); otherwise they are started on temp
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -25,6 +26,7 @@ from db import migrate
 from schemas.settings import Settings
 from streams.local import roles, stack
 from streams.local.process import free_port, record, recorded
+from streams.logs import JsonFormatter
 
 #: Fixtures of their own file: nodes of a chain.
 pytest_plugins = ["tests.support.nodes"]
@@ -50,6 +52,19 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep the settings of a developer's shell out of the tests."""
     for name in [name for name in os.environ if name.startswith("WALLET_")]:
         del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def logs_where_they_were() -> Iterator[None]:
+    """A command that a test runs in this process turns all of its logs to that test's screen, which
+    later tests do not have: what is logged then would stand among what another command says."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
+    for handler in [each for each in root.handlers if isinstance(each.formatter, JsonFormatter)]:
+        root.removeHandler(handler)
+    logging.captureWarnings(False)
 
 
 @dataclass(frozen=True, kw_only=True)

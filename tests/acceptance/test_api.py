@@ -42,7 +42,7 @@ from schemas.settings import PREFIX, Settings
 from streams.kafka.admin import create_topics
 from streams.local.process import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 XPUB: Final = account_keys(bytes(range(64)), "regtest")[1]
 BASE: Final = "/api/v1/wallet"
@@ -113,7 +113,12 @@ def running(name: str, settings: Settings, folder: Path) -> Iterator[Process]:
 def ours(settings: Settings) -> Settings:
     """Settings with rules seeded and topics made, on ports that are free."""
     ours = msgspec.structs.replace(
-        settings, account_xpub=XPUB, api_port=free_port(), worker_port=free_port(), partitions=2
+        settings,
+        account_xpub=XPUB,
+        api_port=free_port(),
+        api_wait_seconds=30.0,
+        worker_port=free_port(),
+        partitions=2,
     )
     with connect(ours.database_url, application_name="test-owner") as owner:
         seed_rules(owner, first_rules(ours, keyring_of(ours)))
@@ -229,7 +234,7 @@ async def test_on_sigterm_whoever_waits_still_has_the_answer(
 
 
 async def _waiting(session: aiohttp.ClientSession, url: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             async with session.get(f"{url}/metrics") as answer:
                 if "wallet_api_waiting 1.0" in await answer.text():
@@ -239,7 +244,7 @@ async def _waiting(session: aiohttp.ClientSession, url: str) -> None:
 
 async def _refused(url: str) -> None:
     """Wait until nobody is let in any more."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 async with aiohttp.ClientSession() as other, other.get(f"{url}/healthz"):

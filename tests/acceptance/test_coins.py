@@ -38,10 +38,10 @@ from tests.support.station import read_all
 
 __all__ = ["any_node"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 CONFIRMATIONS: Final = 3
-PATIENCE_SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 120.0
 #: Nobody of ours has its key.
 ELSEWHERE: Final = "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn"
 PAID: Final = "20.00000000"
@@ -130,6 +130,7 @@ def shop(
         poll_seconds=0.2,
         payout_wait_seconds=0.0,
         api_rate_per_minute=0,
+        api_wait_seconds=15.0,
         partitions=3,
         **{f"{name}_port": free_port() for name in ("api", "worker", "watcher", "payer")},
     )

@@ -24,7 +24,7 @@ from tests.support.line import Line, settings_on
 from tests.support.running import prepared, worker_on
 from tests.support.story import ANN, doge
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SERVICES = CommandTopic.SERVICES
 

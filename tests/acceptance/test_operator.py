@@ -31,7 +31,7 @@ from tests.support.played import seed
 from tests.support.running import environment_of, prepared, worker_on
 from tests.support.story import ANN, BOB, CAT, KEYRING, txid
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -51,9 +51,9 @@ def balance(endpoints: dict[str, Any]) -> dict[str, Any]:
 def _ask(endpoints: dict[str, Any], path: str) -> dict[str, Any]:
     request = urllib.request.Request(
         f"{endpoints['api']}/api/v1/wallet/{path}",
-        headers={"Authorization": f"Bearer {endpoints['user_token']}"},
+        headers={"Authorization": f"Bearer {endpoints['user_token']}", "Prefer": "wait=15"},
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=20) as answer:
         found: dict[str, Any] = json.load(answer)
         return found
 
@@ -100,11 +100,11 @@ def test_it_starts_answers_survives_kills_stops_in_time_and_finds_its_data(walle
 def test_after_its_own_process_was_killed_it_starts_again_or_is_taken_down(wallet: Wallet) -> None:
     endpoints = wallet.up()
     os.kill(endpoints["pid"], signal.SIGKILL)
-    assert wait_until(lambda: "was killed" in wallet.run("status").stdout, 10)
+    assert wait_until(lambda: "was killed" in wallet.run("status").stdout, 60)
     again = wallet.up()
     assert balance(again)["available"] == "0.00000000"
     os.kill(again["pid"], signal.SIGKILL)
-    assert wait_until(lambda: "was killed" in wallet.run("status").stdout, 10)
+    assert wait_until(lambda: "was killed" in wallet.run("status").stdout, 60)
     assert wallet.run("down").stdout == "stopped\n"
     assert "nothing of" in wallet.run("down").stdout
 

@@ -33,10 +33,10 @@ from tests.clients.written import Written
 from tests.support.eventually import eventually
 from tests.support.station import read_all
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 ROOT: Final = Path(__file__).parents[2]
-PATIENCE_SECONDS: Final = 40.0
+PATIENCE_SECONDS: Final = 100.0
 USERS: Final = 6
 EACH: Final = 40
 
@@ -224,7 +224,7 @@ def _kill_at(broker: str, where: str, folder: Path) -> list[int]:
             if event.sequence == 5:
                 consumer.stop()
 
-        with written.consumer(where, checkpoint=checkpoint, config=killed.CONFIG) as consumer:
+        with written.consumer(where, checkpoint=checkpoint) as consumer:
             consumer.handle(count, timeout_seconds=PATIENCE_SECONDS)
         rows = connection.execute("SELECT sequence FROM counted ORDER BY rowid")
         return [sequence for (sequence,) in rows]
@@ -232,7 +232,7 @@ def _kill_at(broker: str, where: str, folder: Path) -> list[int]:
 
 def _go_on(written: Written, file: Path) -> list[int]:
     handled = [int(line) for line in file.read_text().split()]
-    with written.consumer("handled", config=killed.CONFIG) as consumer:
+    with written.consumer("handled") as consumer:
         for event in consumer:
             handled.append(event.sequence)
             if event.sequence == 5:

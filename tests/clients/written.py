@@ -19,7 +19,7 @@ from streams.kafka.admin import create_topics
 from tests.support.eventually import eventually
 
 #: Fails rather than hangs.
-PATIENCE_SECONDS: Final = 20.0
+PATIENCE_SECONDS: Final = 60.0
 REPLAYED: Final = "command.replayed"
 
 

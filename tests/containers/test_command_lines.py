@@ -31,7 +31,7 @@ from tests.conftest import PASSWORD, Databases
 from tests.support.compose import SECRETS, Service, rewritten, services
 from tests.support.eventually import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 #: Those are the fixtures'; what they are called with is their images' own affair.
 GIVEN: Final = ("postgres", "kafka")
@@ -198,7 +198,10 @@ def _opened(api: Container, secret: str) -> str:
     user = str(uuid.uuid4())
     request = urllib.request.Request(
         f"http://{LOOPBACK}:{api.environment['WALLET_API_PORT']}/api/v1/wallet/balance",
-        headers={"Authorization": f"Bearer {mint(Settings(jwt_secret=secret), user)}"},
+        headers={
+            "Authorization": f"Bearer {mint(Settings(jwt_secret=secret), user)}",
+            "Prefer": "wait=15",
+        },
     )
     with urllib.request.urlopen(request, timeout=20) as answer:
         available: str = json.load(answer)["available"]

@@ -98,7 +98,7 @@ def test_the_offsets_passed_are_told_once_the_batch_is_committed(
         with connection.transaction():
             seal(connection, 7, sealed(1, 0, 9), sealed(2, 0, 6))
             assert list(listener.notifies(timeout=0.1)) == []
-        told = list(listener.notifies(timeout=5.0, stop_after=1))
+        told = list(listener.notifies(timeout=60.0, stop_after=1))
         assert [one.payload for one in told] == ["0:1:10,0:2:7"]
 
 
@@ -109,7 +109,7 @@ def test_a_batch_over_very_many_partitions_is_told_in_parts(
     with psycopg.connect(database.api_url, autocommit=True) as listener:
         listener.execute("LISTEN wallet_passed")
         seal(connection, 7, *(sealed(number, last, last) for number in range(600)))
-        told = list(listener.notifies(timeout=5.0, stop_after=3))
+        told = list(listener.notifies(timeout=60.0, stop_after=3))
     passed = [place for one in told for place in one.payload.split(",")]
     assert passed == [f"0:{number}:{2**55}" for number in range(600)]
 

@@ -13,7 +13,7 @@ from schemas.ledger import HOUSE
 from tests.conftest import Database
 
 
-def _wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def _wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the server did not do it in time"
@@ -71,9 +71,13 @@ async def test_the_api_connects_the_same_way(database: Database) -> None:
 
 def test_a_client_that_froze_in_a_transaction_loses_its_locks(database: Database) -> None:
     frozen = connect(
-        database.worker_url, application_name="frozen", idle_in_transaction_seconds=0.1
+        database.worker_url,
+        application_name="frozen",
+        autocommit=True,
+        idle_in_transaction_seconds=0.1,
     )
-    frozen.execute("SELECT FROM wallets WHERE user_id = %s FOR UPDATE", [HOUSE])
+    # In one message: between two of them it would be idle in a transaction already.
+    frozen.execute(f"BEGIN; SELECT FROM wallets WHERE user_id = '{HOUSE}' FOR UPDATE")
     with connect(database.worker_url, application_name="other", autocommit=True) as other:
 
         def free() -> bool:

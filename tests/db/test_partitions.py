@@ -128,16 +128,20 @@ def test_a_worker_frozen_inside_a_copy_holds_on_until_it_is_ended(
     mine: Connection, theirs: Connection
 ) -> None:
     take(mine, 0)
-    mine.execute("SET statement_timeout = 200")
-    mine.execute("SET idle_in_transaction_session_timeout = 200")
-    theirs.execute("SET lock_timeout = 1000")
+    taken: list[partitions.Partition] = []
     frozen = mine.cursor(binary=True)
     with pytest.raises(psycopg.OperationalError), mine.transaction():
         claim(mine, (0, 1, 0))
+        # Set now, so that nothing but what is frozen can take too long.
+        mine.execute("SET LOCAL statement_timeout = 1000")
+        mine.execute("SET LOCAL idle_in_transaction_session_timeout = 1000")
         with frozen.copy("COPY outbox FROM STDIN (FORMAT binary)") as copy:
             copy.write(b"PGCOPY\n\xff\r\n\0")
+            theirs.execute("SET lock_timeout = 2500")
             with pytest.raises(errors.LockNotAvailable):
                 take(theirs, 0)
             with theirs.cursor() as cursor:
                 assert partitions.terminate_owner(cursor, 0, 0)
-            assert take(theirs, 0)[0].epoch == 2
+            theirs.execute("SET lock_timeout = 0")
+            taken += take(theirs, 0)
+    assert [row.epoch for row in taken] == [2]

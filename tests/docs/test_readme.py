@@ -21,12 +21,12 @@ import pytest
 from streams.local.process import free_port, wait_until
 from tests.docs.pages import README, blocks
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PORT_TOLD: Final = "127.0.0.1:8003"
 START_SECONDS: Final = 120
-PART_SECONDS: Final = 180
-EVENT_SECONDS: Final = 60
+PART_SECONDS: Final = 400
+EVENT_SECONDS: Final = 120
 
 #: What the README says that its consumer sees of Alice, in order.
 EVENTS: Final = (
@@ -113,7 +113,7 @@ class Reader:
                 return seen()
             finally:
                 consumer.send_signal(signal.SIGTERM)
-                consumer.wait(10)
+                consumer.wait(60)
 
 
 @pytest.fixture(scope="module")

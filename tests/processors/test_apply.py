@@ -36,7 +36,7 @@ from tests.support.books import ANN, BOB, CAT, ELSEWHERE, RULES, doge
 from tests.support.commands import Wire, id_of, wire
 from tests.support.till import Till, till_on
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 
 def lock(amount: float, reference: str = "7") -> LockFunds:

@@ -36,7 +36,7 @@ from tests.support.commands import MemoryLog, Wire, id_of
 from tests.support.eventually import eventually
 from tests.support.till import Till, seeded, till_on
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 
 class Pair:
@@ -46,6 +46,9 @@ class Pair:
         self.one = one
         self.other = other
         self._threads = threads
+        for till in (one, other):
+            # Who is held up in the midst of a batch is not to be ended by the server meanwhile.
+            till.connection.execute("SET idle_in_transaction_session_timeout = 0")
 
     def till_of(self, record: Record) -> Till:
         return self.one if record.topic == CommandTopic.SERVICES else self.other
@@ -64,7 +67,7 @@ class Pair:
 
         def hold(name: str) -> None:
             if name == "written":
-                assert release.wait(20.0)
+                assert release.wait(60.0)
 
         till.on_step = hold
         held = self.start(till, record)
@@ -72,8 +75,8 @@ class Pair:
         blocked = self.start(second[0], second[1])
         eventually(lambda: self._waits(second[0]), "the second batch waits for the first")
         release.set()
-        held.result(20.0)
-        blocked.result(20.0)
+        held.result(60.0)
+        blocked.result(60.0)
         till.on_step = lambda name: None
 
     def _holds(self, till: Till) -> bool:

@@ -20,8 +20,8 @@ class MoodyBus:
     def __init__(self, seed: int = 0, trouble: float = 0.0) -> None:
         self.trouble = trouble
         self.away = False
-        #: Codes for whole calls, each for one; then all is as the trouble has it.
-        self.refusals: list[str] = []
+        #: The code that every call is refused with; none, and all is as the trouble has it.
+        self.refusal = ""
         self.arrived: list[dict[str, Any]] = []
         #: Users that were in two calls at a time, or twice in one.
         self.crossed: set[str] = set()
@@ -47,8 +47,8 @@ class MoodyBus:
     def _answer(self, entries: list[dict[str, Any]]) -> Answer:
         if self.away:
             return self._told("away", 503, {"__type": "ServiceUnavailable"})
-        if self.refusals:
-            return self._told("refused", 400, {"__type": self.refusals.pop(0)})
+        if refusal := self.refusal:
+            return self._told("refused", 400, {"__type": refusal})
         if self._chance.random() >= self.trouble:
             return self._took(entries, [False] * len(entries))
         match self._chance.choice(("throttled", "partly", "silent", "garbage", "broken")):

@@ -10,8 +10,11 @@ _T = TypeVar("_T")
 _GLANCE_SECONDS = 0.02
 
 
-def eventually(look: Callable[[], _T], what: str, seconds: float = 30.0) -> _T:
-    """The first true answer of ``look``; fails with ``what`` was awaited when the time is over."""
+def eventually(look: Callable[[], _T], what: str, seconds: float = 60.0) -> _T:
+    """The first true answer of ``look``; fails with ``what`` was awaited when the time is over.
+
+    The time is for a machine that is slow and busy: nobody waits longer than it takes.
+    """
     deadline = time.monotonic() + seconds
     while True:
         answer = look()

@@ -31,6 +31,7 @@ from streams.kafka.admin import Admin, create_topics
 from streams.kafka.config import partition_of
 from streams.kafka.groups import Group
 from streams.kafka.produce import Delivery, Producer
+from streams.local.process import wait_until
 from streams.worker.worker import Worker
 from tests.support.audit import Connection, faults_of_books, faults_of_chain
 from tests.support.commands import Wire
@@ -39,6 +40,9 @@ from tests.support.eventually import eventually
 _event: Final = msgspec.json.Decoder(CloudEvent)
 _letter: Final = msgspec.json.Decoder(DeadLetterNotice)
 _manifest: Final = msgspec.json.Decoder(Manifest)
+
+#: Long enough for any broker to write them.
+_MARKERS_SECONDS: Final = 20.0
 
 
 def prepared(settings: Settings) -> Settings:
@@ -135,6 +139,9 @@ class Proof:
 
     def hold(self) -> None:
         """Fail unless every command had one outcome and every event was seen once."""
+        # A commit is answered before its markers stand in every partition; whatever else differs
+        # does so still when the time is over, and is told.
+        wait_until(self._is_committed, _MARKERS_SECONDS)
         topics = read_all(self._settings, *CommandTopic, EVENTS, DEAD_LETTERS, BATCHES)
         with connect(
             self._settings.database_url, application_name="proof", autocommit=True
@@ -202,6 +209,12 @@ class Proof:
             " || last_offset || ':' || encode(chain, 'hex') FROM batch_slices"
         ).fetchall()
         self._differ("manifests", told, [row[0] for row in rows])
+
+    def _is_committed(self) -> bool:
+        with connect(self._settings.database_url, application_name="proof") as connection:
+            rows = connection.execute("SELECT topic, partition, next_offset FROM partitions")
+            applied = {(CommandTopic(row[0]), row[1]): row[2] for row in rows}
+        return Group(self._settings).committed([*applied]) == applied
 
     def _check_offsets(self, connection: Connection) -> None:
         """The group's committed offset says: applied and published."""

@@ -19,9 +19,9 @@ from streams.kafka.follow import Followed, RecordsGone, TopicMember
 from streams.kafka.produce import Producer
 from tests.support.eventually import eventually
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
-PATIENCE_SECONDS: Final = 40.0
+PATIENCE_SECONDS: Final = 100.0
 
 
 @pytest.fixture

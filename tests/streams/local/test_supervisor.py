@@ -9,15 +9,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import psutil
 import pytest
 
-from streams.local import supervisor
-from streams.local.asking import answers
+from streams.local import embedded, supervisor
+from streams.local.asking import answers, refusal
 from streams.local.errors import DidNotStart, StackError
 from streams.local.process import alive, free_port, record, recorded, stop, wait_until
 from streams.local.supervisor import Service, Supervisor
@@ -96,7 +96,7 @@ def test_a_killed_service_is_started_again(watched: Watched, tmp_path: Path) -> 
     assert first is not None
     watched.watch()
     first.kill()
-    assert wait_until(lambda: any("started again" in note for note in watched.notes), 15)
+    assert wait_until(lambda: any("started again" in note for note in watched.notes), 60)
     again = recorded(pid_file)
     assert again is not None
     assert again.pid != first.pid
@@ -106,8 +106,14 @@ def test_a_killed_service_is_started_again(watched: Watched, tmp_path: Path) -> 
 def test_one_that_says_why_it_is_not_ready_is_left_running(
     watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "_READY_SECONDS", 2.0)
     halted = service(tmp_path, HALTED)
+
+    def until_it_says(condition: Callable[[], bool], timeout_seconds: float) -> bool:
+        """The time is over once it has said why, however long its start takes here."""
+        wait_until(lambda: condition() or refusal(halted.ready_url) is not None, timeout_seconds)
+        return condition()
+
+    monkeypatch.setattr(supervisor, "wait_until", until_it_says)
     watched.supervisor.start(halted)
     assert watched.notes == ["the worker started, but not ready: a partition is halted"]
     watched.watch()
@@ -123,7 +129,7 @@ def test_a_service_that_ends_again_and_again_is_given_up(watched: Watched, tmp_p
     assert left is not None
     watched.watch()
     left.kill()
-    assert wait_until(lambda: watched.fault is not None, 30)
+    assert wait_until(lambda: watched.fault is not None, 60)
     assert "times in a minute" in str(watched.fault)
 
 
@@ -143,7 +149,12 @@ def test_a_service_left_by_a_killed_supervisor_is_stopped_first(tmp_path: Path) 
     assert not (tmp_path / "run" / "worker.pid").exists()
 
 
-def test_one_that_does_not_listen_is_killed_in_time(tmp_path: Path) -> None:
+def test_one_that_does_not_listen_is_killed_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is long enough to drain leaves time for the servers; here nobody waits for it.
+    assert supervisor._DRAIN_SECONDS + embedded._STOP_SECONDS < 10
+    monkeypatch.setattr(supervisor, "_DRAIN_SECONDS", 0.5)
     deaf = READY.replace("lambda *_: sys.exit(0)", "signal.SIG_IGN")
     one = service(tmp_path, deaf)
     one.start()
@@ -159,7 +170,7 @@ def test_a_frozen_one_is_stopped_too(tmp_path: Path) -> None:
     process = recorded(tmp_path / "run" / "worker.pid")
     assert process is not None
     process.suspend()
-    assert stop(process, by=signal.SIGTERM, patience_seconds=4)
+    assert stop(process, by=signal.SIGTERM, patience_seconds=60)
     one.stop()
 
 
@@ -226,7 +237,7 @@ def test_where_the_disk_is_full_it_is_tried_until_there_is_room(
     watched.supervisor.start(full)
     full.runs, full.refusals = False, 20
     watched.watch()
-    assert wait_until(lambda: full.runs, 10)
+    assert wait_until(lambda: full.runs, 60)
     assert watched.fault is None
     assert "the broker cannot be started: [Errno 28] No space left on device; trying again" in (
         watched.notes

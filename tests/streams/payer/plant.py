@@ -32,7 +32,7 @@ from tests.support.nodes import OurNode
 from tests.support.played import address_in
 from tests.support.station import send, worker_for
 
-PATIENCE_SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 120.0
 #: Small, so that tests mine few blocks; the order of them is the default's.
 DEPTHS: Final = {
     "rules_confirmations": "2",

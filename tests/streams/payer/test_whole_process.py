@@ -140,7 +140,7 @@ def _topics(settings: Settings) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_the_key_is_in_nothing_that_a_process_wrote(
     settings: Settings, database: Database, our_node: OurNode, aws: EmbeddedAws, tmp_path: Path
 ) -> None:

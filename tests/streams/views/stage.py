@@ -29,7 +29,7 @@ from tests.crash.wallet import bare_environment
 from tests.support.eventually import eventually
 from tests.support.running import environment_of
 
-PATIENCE_SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 120.0
 
 #: A record to be: user and value.
 Record = tuple[str, bytes]

@@ -28,7 +28,7 @@ from streams.views.faust_app import ViewsApp
 from streams.views.process import prepare
 from tests.streams.views import stage
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

@@ -93,7 +93,6 @@ class Lookout:
             rules_confirmations=CONFIRMATIONS,
             rules_deposit_minimum="1",
             poll_seconds=0.05,
-            node_timeout_seconds=5.0,
         )
         self.database = database
         self.node = node
@@ -122,7 +121,7 @@ class Lookout:
         """A watcher with other settings, if any are given; closed at the end."""
         watcher = Watcher(
             msgspec.structs.replace(self.settings, **changes),
-            node=node or Node(self.node.endpoint, timeout_seconds=5.0, patience_seconds=0.3),
+            node=node or Node(self.node.endpoint, patience_seconds=0.3),
             second=second,
             relay=self.desk,
             bell=self.desk,

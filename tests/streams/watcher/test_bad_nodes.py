@@ -35,7 +35,7 @@ class Liar(Node):
     """A node whose answers can be changed on their way."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        super().__init__(endpoint, timeout_seconds=5.0, patience_seconds=0.3)
+        super().__init__(endpoint, patience_seconds=0.3)
         self.change_block: Callable[[BlockShape], BlockShape] = lambda block: block
         self.change_chain: Callable[[ChainShape], ChainShape] = lambda chain: chain
         self.asked: list[str] = []
@@ -212,7 +212,7 @@ def test_a_block_that_spends_a_coin_again_is_refused_whole(
     node.mine()
     liar.change_block = lambda block: msgspec.structs.replace(block, tx=(*block.tx, again))
     with running(watcher):
-        eventually(lambda: "contradicts" in str(watcher.fault()), "the contradiction is told", 10.0)
+        eventually(lambda: "contradicts" in str(watcher.fault()), "the contradiction is told")
     assert our_lookout.tip() == tip
     assert our_lookout.keys() == orders
     assert our_lookout.desk.alarms == ["node-unusable"]
@@ -280,7 +280,7 @@ class Second(Node):
     """A second node that knows blocks down to a depth that the test says."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        super().__init__(endpoint, timeout_seconds=5.0, patience_seconds=0.1)
+        super().__init__(endpoint, patience_seconds=0.1)
         self.lacks: int = 0
         self.unknown = False
         self.away = False

@@ -21,7 +21,7 @@ from tests.support.eventually import eventually
 from tests.support.running import environment_of
 from tests.support.station import Proof, outcomes_of, prepared, send
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 ROOT = Path(__file__).parent.parent.parent.parent
 

@@ -47,7 +47,7 @@ from tests.support.station import (
     worker_for,
 )
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 TOPIC = CommandTopic.USERS
 

@@ -26,7 +26,7 @@ from tests.support.eventually import eventually
 from tests.support.mixed import load
 from tests.support.station import Proof, alarms_of, outcomes_of, prepared, send, worker_for
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 STEPS = ("claimed", "decided", "written", "committed", "produced", "offsets-sent", "published")
 
@@ -389,6 +389,7 @@ def test_a_worker_that_would_set_everything_apart_stops_instead_however_often_it
         with pytest.raises(TooManyUnprocessable, match="topic, partition, offset"):
             eventually(partial(_run_on, worker), "the worker stops")
         bury(worker)
+        eventually(lambda: len(alarms_of(wallet)) >= 20, "operators are told")
         assert len(alarms_of(wallet)) == 20
     # When none of them is of the last hour, it goes on.
     monkeypatch.setattr("streams.worker.worker._UNPROCESSABLE_SECONDS", 0.0)

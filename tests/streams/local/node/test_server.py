@@ -35,8 +35,14 @@ def server(node: Node) -> Iterator[NodeServer]:
 
 @pytest.fixture
 def caller(server: NodeServer) -> Caller:
-    """Somebody who knows the password, and has little patience."""
-    return Caller(server.address, CREDENTIALS, timeout_seconds=2.0)
+    """Somebody who knows the password."""
+    return Caller(server.address, CREDENTIALS)
+
+
+@pytest.fixture
+def hasty(server: NodeServer) -> Caller:
+    """The same with little patience, for a call whose answer never comes."""
+    return Caller(server.address, CREDENTIALS, timeout_seconds=0.2)
 
 
 def refusal(caller: Caller, method: str, *parameters: object) -> str:
@@ -231,15 +237,14 @@ def test_a_fault_for_ever_ends_when_the_node_is_told_to_behave(caller: Caller) -
 
 @pytest.mark.parametrize("kind", ["time_out", "lost"])
 def test_a_transaction_is_taken_and_the_answer_never_comes(
-    caller: Caller, server: NodeServer, node: Node, kind: str
+    caller: Caller, hasty: Caller, node: Node, kind: str
 ) -> None:
-    hasty = Caller(server.address, CREDENTIALS, timeout_seconds=0.2)
     carried = payment(node, DOGE)
     fault(caller, kind, "sendrawtransaction")
     with pytest.raises(NodeUnreachable):
         hasty.call("sendrawtransaction", carried.raw.hex())
     eventually(lambda: carried.txid in node.pool.entries, "it waits")
-    assert hasty.call("sendrawtransaction", carried.raw.hex()) == carried.txid
+    assert caller.call("sendrawtransaction", carried.raw.hex()) == carried.txid
 
 
 def test_a_call_is_not_heard_at_all(caller: Caller, node: Node) -> None:
