@@ -225,6 +225,21 @@ def test_change_is_not_parted_where_other_coins_are_at_hand() -> None:
     assert len(fewer.changes) == 3
 
 
+@pytest.mark.parametrize(
+    ("paid", "other"),
+    [
+        (150 * DOGE, coin(2, 149 * DOGE)),
+        (10 * DOGE, coin(2, 99 * DOGE)),
+        (10 * DOGE, coin(2, 200 * DOGE, ancestors=1)),
+    ],
+    ids=["of_less_than_is_paid", "of_less_than_a_part", "that_is_unconfirmed"],
+)
+def test_a_coin_is_not_at_hand(paid: int, other: Coin) -> None:
+    chosen = select([coin(1, 9_000 * DOGE), other], [Payment(paid, SCRIPT)], RATE, fee_max=FEE_MAX)
+    assert [each.amount for each in chosen.coins] == [9_000 * DOGE]
+    assert len(chosen.changes) == 4
+
+
 def test_parts_never_pass_the_cap_on_the_fee() -> None:
     one = fee_for(10 + 148 + 2 * 34, RATE)
     coins = [coin(1, 10_000 * DOGE)]
