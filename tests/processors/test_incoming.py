@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from processors.incoming import Item, Record, read_batch
+from processors import incoming
+from processors.incoming import Item, Record, Undecidable, read_batch
 from schemas.commands import LockFunds, OpenWallet
 from schemas.rejections import Malformed, Rejection
 from tests.support.books import doge
@@ -27,6 +28,16 @@ def test_what_could_not_be_applied_is_buried_and_its_neighbours_are_read() -> No
     records = [log.append(wire(data)) for _ in range(3)]
     (part,) = read_batch(records, {records[1][:3]})
     assert [_code_of(item) for item in part.items] == [None, Rejection.UNPROCESSABLE, None]
+
+
+def test_a_fault_of_the_program_names_the_record_that_could_not_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(incoming, "read_command")
+    with pytest.raises(Undecidable) as failure:
+        read_batch([RECORD])
+    assert failure.value.record == RECORD
+    assert isinstance(failure.value.__cause__, NameError)
 
 
 def _code_of(item: Item) -> Rejection | None:

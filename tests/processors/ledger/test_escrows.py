@@ -201,6 +201,19 @@ def test_parts_are_shown_as_parts() -> None:
     assert buyers.status is EscrowStatus.LOCKED
 
 
+def test_parts_without_a_fee_are_shown_as_parts_too() -> None:
+    ledger = Ledger(msgspec.structs.replace(RULES, escrow_fee_basis_points=0))
+    ledger.fund(100)
+    escrow_id = ledger.pay(40)
+    ledger.accept(ReleaseEscrow(escrow_id=escrow_id, amount=Koinu(1)))
+    acceptance = ledger.accept(ReleaseEscrow(escrow_id=escrow_id, amount=doge(20)))
+    buyers, sellers = (notice.result for notice in acceptance.notices)
+    assert isinstance(buyers, EscrowResult)
+    assert isinstance(sellers, SaleResult)
+    assert (buyers.released, buyers.fees) == ("20.00000001", "0.00000000")
+    assert (sellers.gross, sellers.fee, sellers.net) == ("20.00000000", "0.00000000", "20.00000000")
+
+
 def test_a_seller_who_owes_repays_out_of_the_net_of_a_sale() -> None:
     ledger = Ledger()
     ledger.owe(100, BOB)
