@@ -17,6 +17,7 @@ LEG_MAX: Final = 2**26 - 1
 EVENT_LEG: Final = 2**25
 
 _VERSION_VARIANT: Final = (8 << 76) | (0b10 << 62)
+_VERSION_VARIANT_BITS: Final = (0xF << 76) | (0b11 << 62)
 
 
 class Place(NamedTuple):
@@ -67,8 +68,10 @@ def text_of_leg(command_id: str, number: int, leg: int) -> str:
 
 def place_of(uuid_text: str) -> tuple[Place, int]:
     """Place and leg of an id; raises ``ValueError`` if it is not one of ours."""
-    number = int(uuid_text.replace("-", ""), 16)
-    if len(uuid_text) != 36 or number & _VERSION_VARIANT != _VERSION_VARIANT or number >> 62 & 1:
+    number = int(uuid_text.replace("-", ""), 16) if len(uuid_text) == 36 else 0
+    ours = number & _VERSION_VARIANT_BITS == _VERSION_VARIANT
+    # What a number is read from may have its hyphens elsewhere, or underscores, or blanks.
+    if not ours or number >> 128 or text_of(number) != uuid_text.lower():
         raise ValueError(f"{uuid_text} is not an id of this wallet")
     offset = (
         ((number >> 80) & 0xFF) << 48

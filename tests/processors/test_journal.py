@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import pytest
 
+from db.copy import entry_row, text_field
 from db.ledger.reads import First
 from processors.books import BatchBooks
 from processors.incoming import Record, Undecidable, read_batch
@@ -17,6 +18,7 @@ from processors.journal import Counts, Journal
 from processors.telling import EVENT_FRAME, Frame, Teller
 from schemas.commands import LockFunds, OpenWallet, PayOrder, ReleaseEscrow
 from schemas.events import CloudEvent
+from schemas.ids import Place, bytes_of, number_of
 from schemas.ledger import HOUSE
 from schemas.records import DepositAddress, Wallet
 from schemas.samples import BUYER, SELLER
@@ -24,7 +26,7 @@ from schemas.topics import CommandTopic
 from streams.loadgen.pieces import Player, Shares
 from streams.loadgen.plan import Layout, Script
 from tests.support.books import ANN, BOB, COUNTERS, RULES, USERS, Ledger, derived, doge
-from tests.support.commands import MemoryLog, Wire, id_of, wire
+from tests.support.commands import START_MS, MemoryLog, Wire, id_of, wire
 
 _event: Final = msgspec.json.Decoder(CloudEvent)
 PARTITIONS: Final = 3
@@ -173,6 +175,60 @@ def test_sequence_counts_rejections_and_replays_and_version_counts_neither() -> 
         "command.rejected",
     }
     assert desk.ledger.wallet().version == 1
+
+
+def test_a_wallet_is_opened_once_by_the_first_that_happens_to_it() -> None:
+    desk = Desk()
+    records = [desk.log.append(wire(OpenWallet())) for _ in range(2)]
+    told = [msgspec.json.decode(event.data)["result"] for event in desk.decide(*records)]
+    assert [each["created"] for each in told] == [True, False]
+    assert desk.ledger.wallet().opened_at == records[0].time
+
+
+def test_a_wallets_time_does_not_go_back_with_the_brokers_clock() -> None:
+    desk = Desk()
+    early, late = desk.log.append(wire(OpenWallet())), desk.log.append(wire(OpenWallet()))
+    desk.decide(early._replace(time=late.time + 5000), late)
+    assert desk.ledger.wallet().time == late.time + 5000
+
+
+def test_an_entry_bears_its_leg_and_its_own_wallets_version_and_time() -> None:
+    desk = Desk()
+    desk.ledger.fund(100)
+    desk.ledger.wallet(BOB).time = later = 2 * START_MS
+    pay = desk.log.append(wire(PayOrder(seller_id=BOB, order_id="o", amount=doge(40))))
+    release = desk.log.append(wire(ReleaseEscrow(escrow_id=id_of(pay))))
+    (part,) = read_batch([pay, release])
+    reference = text_field("escrow") + text_field(id_of(pay))
+
+    def row(record: Record, leg: int, user: str, *told: Any, version: int, time: int) -> bytes:
+        number = number_of(Place(record.topic, 1, record.partition, record.offset))
+        entry_id, command_id = ((number + each).to_bytes(16, "big") for each in (leg, 0))
+        account, entry_type, debit, credit, balance = told
+        return entry_row(
+            entry_id,
+            command_id,
+            bytes_of(user),
+            account,
+            entry_type,
+            debit,
+            credit,
+            balance,
+            reference,
+            version,
+            time,
+        )
+
+    lock, sale, fee = "ESCROW_LOCK", "SALE_CREDIT", "FEE_DEBIT"
+    all_40, one, rest = doge(40), doge(1), doge(39)
+    assert Journal(desk.ledger.books, {}).decide(part, 1).entries == [
+        row(pay, 1, ANN, "available", lock, all_40, 0, doge(60), version=3, time=pay.time),
+        row(pay, 2, ANN, "escrow", lock, 0, all_40, all_40, version=3, time=pay.time),
+        row(release, 1, ANN, "escrow", sale, all_40, 0, 0, version=4, time=release.time),
+        row(release, 2, BOB, "available", sale, 0, all_40, all_40, version=1, time=later),
+        row(release, 3, BOB, "available", fee, one, 0, rest, version=1, time=later),
+        row(release, 4, HOUSE, "fees", fee, 0, one, None, version=0, time=release.time),
+    ]
 
 
 def test_a_fault_of_the_program_names_the_record() -> None:

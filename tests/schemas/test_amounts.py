@@ -80,6 +80,7 @@ def test_well_formed_amounts(text: str, koinu: int) -> None:
         ("5.", Rejection.AMOUNT_MALFORMED),
         ("01", Rejection.AMOUNT_MALFORMED),
         ("00.5", Rejection.AMOUNT_MALFORMED),
+        ("00.12345678", Rejection.AMOUNT_MALFORMED),
         ("1e3", Rejection.AMOUNT_MALFORMED),
         ("1_000", Rejection.AMOUNT_MALFORMED),
         ("1,000.00", Rejection.AMOUNT_MALFORMED),

@@ -71,6 +71,14 @@ def test_the_events_of_a_command_stand_behind_its_entries(place: Place) -> None:
         text_of(number_of(Place(0, 1, 0, 0)))[:-1],
         text_of(number_of(Place(0, 1, 0, 0))) + "0",
         text_of(number_of(Place(0, 1, 0, 0))).upper() + "\n",
+        # Version 9, and variants that are not RFC 9562's.
+        "00000100-0000-9000-8000-000000000000",
+        "00000100-0000-8000-0000-000000000000",
+        "00000100-0000-8000-c000-000000000000",
+        "00000100_0000_8000_8000_000000000000",
+        " 0000100-0000-8000-8000-000000000000",
+        "000001000-000-8000-8000-000000000000",
+        "f" * 36,
     ],
 )
 def test_what_is_no_id_of_ours_is_refused(text: str) -> None:

@@ -262,3 +262,8 @@ def entries_of(acceptance: Acceptance) -> list[tuple[str, str, str, int]]:
         )
         for posting in acceptance.postings
     ]
+
+
+def references_of(acceptance: Acceptance) -> set[tuple[str | None, str | None]]:
+    """What the postings are entered under."""
+    return {(posting.reference_type, posting.reference_id) for posting in acceptance.postings}

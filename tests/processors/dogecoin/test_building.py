@@ -125,8 +125,10 @@ def test_a_bump_without_change_takes_another_confirmed_coin() -> None:
     first = built([coin(1, 10 * DOGE + 192_000)], [withdrawal("w", PAYEE, 10 * DOGE)])
     assert first.change is None
     extra = [coin(2, 90 * DOGE, ancestors=1), coin(3, 3 * DOGE), coin(4, 2 * DOGE)]
-    with pytest.raises(NotEnough):
+    with pytest.raises(NotEnough) as raised:
         bump([first], change(7), rate=RATE, policy=POLICY, extra=extra[:1])
+    # Its 192 bytes at 1,100,000 koinu for 1,000 of them, less what was paid.
+    assert raised.value.missing == 211_200 - 192_000
     second = bump([first], change(7), rate=RATE, policy=POLICY, extra=extra)
     assert [each.amount for each in second.inputs] == [10 * DOGE + 192_000, 3 * DOGE]
     assert second.change is not None
@@ -181,8 +183,12 @@ def test_small_coins_are_joined_into_one() -> None:
 
 
 def test_what_cannot_be_joined_is_told() -> None:
-    with pytest.raises(NotEnough):
+    with pytest.raises(NotEnough) as raised:
         join([coin(1, 200_000)], change(), network="mainnet", rate=RATE, policy=POLICY)
+    assert raised.value.missing == CHANGE_MIN + 192_000 - 200_000
+    least = coin(1, CHANGE_MIN + 192_000)
+    joined = join([least], change(), network="mainnet", rate=RATE, policy=POLICY)
+    assert (joined.fee, joined.returned) == (192_000, CHANGE_MIN)
     many = [coin(number, DOGE) for number in range(700)]
     with pytest.raises(TooLarge):
         join(many, change(), network="mainnet", rate=RATE, policy=POLICY)

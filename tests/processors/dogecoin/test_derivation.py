@@ -8,7 +8,14 @@ from typing import Final
 import pytest
 from bip_utils import Base58Encoder
 
-from processors.dogecoin.derivation import AccountKeyUnusable, Keychain, account_keys
+from processors.dogecoin.derivation import (
+    AccountKeyUnusable,
+    Keychain,
+    PrivateAccount,
+    PrivateKeyUnusable,
+    account_keys,
+)
+from processors.dogecoin.hidden import Hidden
 from schemas.addresses import check_address
 
 SEED: Final = bytes.fromhex(
@@ -160,3 +167,35 @@ def test_a_key_that_cannot_be_used_is_told_without_showing_it(
 
 def test_a_sound_made_up_key_is_used() -> None:
     assert check_address(Keychain(rewritten(), "mainnet").address(0, 0), "mainnet") is None
+
+
+def private(version: str = "02fac398", depth: int = 3, number: int = 1) -> str:
+    """An extended private key of that number."""
+    return rewritten(version, depth, b"\0" + number.to_bytes(32, "big"))
+
+
+@pytest.mark.parametrize(
+    ("key", "network", "told"),
+    [
+        ("dgpv", "mainnet", "not Base58Check"),
+        (private()[:-1] + "x", "mainnet", "not Base58Check"),
+        (private(), "moonnet", "no network"),
+        (private(), "regtest", "dgpv key is not for regtest"),
+        (private("04358394"), "mainnet", "tprv key is not for mainnet"),
+        (private("049d7878"), "mainnet", "none of dgpv, xprv, tgpv, tprv"),
+        (DGUB, "mainnet", "public key \\(dgub\\)"),
+        (private(number=0), "mainnet", "no private key"),
+        (private(number=2**256 - 1), "mainnet", "no private key"),
+        (private(depth=2), "mainnet", "not an account's; export m/44'/3'/0'"),
+        (private("04358394", depth=4), "testnet", "not an account's; export m/44'/1'/0'"),
+    ],
+)
+def test_a_key_that_cannot_sign_is_told_by_what_is_wrong(key: str, network: str, told: str) -> None:
+    with pytest.raises(PrivateKeyUnusable, match=told) as raised:
+        PrivateAccount(Hidden(key), network)
+    assert raised.value.__cause__ is None
+
+
+def test_a_sound_made_up_private_key_is_used() -> None:
+    account = PrivateAccount(Hidden(private()), "mainnet")
+    assert account.account_xpub == rewritten()

@@ -23,7 +23,7 @@ from processors.dogecoin.building import (
     unsigned,
     withdrawal,
 )
-from processors.dogecoin.checking import TemplateUnsound
+from processors.dogecoin.checking import TemplateUnsound, check
 from processors.dogecoin.curve import SigningFailed
 from processors.dogecoin.derivation import (
     Keychain,
@@ -31,12 +31,12 @@ from processors.dogecoin.derivation import (
     PrivateKeyUnusable,
     account_keys,
 )
-from processors.dogecoin.fees import FeePolicy
+from processors.dogecoin.fees import DUST_HARD, FeePolicy
 from processors.dogecoin.hashes import hash160
 from processors.dogecoin.hidden import CannotBeKept, Hidden
 from processors.dogecoin.scripts import script_of_address
 from processors.dogecoin.signing import AccountSigner, SignatureWrong, script_sig
-from processors.dogecoin.transactions import SEQUENCE_FINAL, Transaction
+from processors.dogecoin.transactions import MONEY_MAX, SEQUENCE_FINAL, Transaction
 from tests.processors.dogecoin import golden
 from tests.processors.dogecoin.account import DOGE, FEE_MAX, address, change, coin, keys, signer
 
@@ -151,12 +151,16 @@ def changed(template: Template, place: str, index: int = 0, **fields: Any) -> Te
         (lambda t: changed(t, "inputs", txid="00"), "is no txid"),
         (lambda t: changed(t, "inputs", txid="Z" * 64), "is no txid"),
         (lambda t: changed(t, "inputs", vout=2**32), "output 4294967296 cannot be"),
+        (lambda t: changed(t, "inputs", vout=-1), "output -1 cannot be"),
         (lambda t: changed(t, "inputs", amount=0), "a coin of 0 koinu"),
+        (lambda t: changed(t, "inputs", amount=MONEY_MAX + 1), "a coin of"),
         (lambda t: changed(t, "inputs", chain=2), "there is no chain 2"),
         (lambda t: changed(t, "inputs", derivation_index=2**31), "there is no index"),
+        (lambda t: changed(t, "inputs", derivation_index=-1), "there is no index"),
         (lambda t: changed(t, "inputs", derivation_index=8), "is no address of ours"),
         (lambda t: changed(t, "inputs", chain=0), "is no address of ours"),
         (lambda t: changed(t, "outputs", amount=99_999), "99999 koinu is not relayed"),
+        (lambda t: changed(t, "outputs", amount=MONEY_MAX + 1), "koinu is not relayed"),
         (lambda t: changed(t, "outputs", address="D"), "is no Dogecoin address"),
         (
             lambda t: changed(t, "outputs", address="mkpZhYtJu2r87Js3pDiWJDmPte2NRZ8bJV"),
@@ -166,6 +170,7 @@ def changed(template: Template, place: str, index: int = 0, **fields: Any) -> Te
         (lambda t: changed(t, "outputs", 1, derivation_index=None), "change has an index"),
         (lambda t: changed(t, "outputs", 1, derivation_index=4), "is no address of ours"),
         (lambda t: changed(t, "outputs", 1, derivation_index=-1), "there is no index -1"),
+        (lambda t: changed(t, "outputs", 1, derivation_index=2**31), "there is no index"),
         (
             lambda t: changed(t, "outputs", 1, address="DAcDAtJRztxBHyA6D6h8du1HguyTR43Mas"),
             "is no address of ours",
@@ -177,6 +182,18 @@ def test_a_template_that_does_not_hold_together_is_not_signed(
 ) -> None:
     with pytest.raises(TemplateUnsound, match=told):
         signer().sign(spoil(sound()))
+
+
+def test_a_template_whose_numbers_are_at_their_limits_is_sound() -> None:
+    template = changed(sound(), "inputs", vout=2**32 - 1, derivation_index=2**31 - 1)
+    template = changed(template, "inputs", 1, vout=0, derivation_index=0, amount=MONEY_MAX)
+    template = changed(template, "outputs", amount=DUST_HARD)
+    template = changed(template, "outputs", 1, derivation_index=2**31 - 1)
+    template = msgspec.structs.replace(template, fee=2_000_000)
+    # The first coin pays the payee and the fee, and the second comes back whole.
+    template = changed(template, "inputs", amount=DUST_HARD + template.fee)
+    template = changed(template, "outputs", 1, amount=MONEY_MAX)
+    check(template, network="mainnet", fee_max=FEE_MAX)
 
 
 def with_fee(fee: int) -> Template:

@@ -95,6 +95,21 @@ def test_what_is_no_transaction_is_told(raw: bytes, told: str) -> None:
         Transaction.parse(raw)
 
 
+#: All coins there can be, by Core's own word.
+ALL_KOINU = 1_000_000_000_000_000_000
+
+
+def paying(amount: int) -> bytes:
+    return Transaction((Input("00" * 32, 0),), (Output(amount, b""),)).serialize()
+
+
+def test_an_output_holds_at_most_what_core_allows() -> None:
+    for amount in (0, ALL_KOINU):
+        assert Transaction.parse(paying(amount)).outputs[0].amount == amount
+    with pytest.raises(TransactionUnreadable, match="koinu cannot be"):
+        Transaction.parse(paying(ALL_KOINU + 1))
+
+
 @pytest.mark.parametrize(
     ("number", "written"),
     [

@@ -20,6 +20,7 @@ from tests.support.books import (
     address_of,
     doge,
     entries_of,
+    references_of,
     txid_of,
 )
 
@@ -198,6 +199,17 @@ def test_a_reversal_fails_as_many_unclaimed_withdrawals_as_it_takes_the_oldest_f
     assert len(acceptance.notices) == 1
 
 
+def test_a_reversal_that_one_withdrawal_covers_to_the_koinu_fails_no_other() -> None:
+    ledger = ready()
+    ledger.fund(21)
+    ledger.accept(process(amount=doge(21)))
+    first, second = ledger.request(20), ledger.request(20)
+    assert ledger.wallet().available == 0
+    ledger.accept(reverse())
+    assert ledger.withdrawal(first).status is WithdrawalStatus.FAILED
+    assert ledger.withdrawal(second).status is WithdrawalStatus.PENDING
+
+
 def test_a_reversal_fails_no_withdrawal_while_enough_is_available() -> None:
     ledger = ready()
     ledger.fund(60)
@@ -214,6 +226,27 @@ def test_a_reversal_leaves_claimed_withdrawals_alone() -> None:
     ledger.accept(reverse())
     assert ledger.withdrawal(withdrawal).status is WithdrawalStatus.PROCESSING
     assert ledger.wallet().shortfall == doge(21)
+
+
+def test_what_a_deposit_moves_is_entered_under_its_outpoint() -> None:
+    ledger = ready()
+    ledger.owe(4)
+    assert references_of(ledger.accept(process(amount=doge(30)))) == {("deposit", f"{TXID}:1")}
+    withdrawal = ledger.request(20)
+    ledger.lock(5)
+    acceptance = ledger.accept(reverse())
+    assert references_of(acceptance) == {("deposit", f"{TXID}:1"), ("withdrawal", withdrawal)}
+    assert acceptance.postings[0].reference_type == "withdrawal"
+
+
+def test_a_balance_and_what_is_owed_may_come_to_all_that_koinu_hold() -> None:
+    ledger = ready()
+    ledger.wallet().escrow = KOINU_MAX - doge(5)
+    ledger.accept(process())
+    ledger.lock(5)
+    ledger.wallet().shortfall = KOINU_MAX - doge(5)
+    ledger.accept(reverse())
+    assert ledger.wallet().shortfall == KOINU_MAX
 
 
 def test_shortfalls_add_up() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given as all_of
 from hypothesis import strategies as st
 
-from schemas.amounts import Koinu, Share
+from schemas.amounts import KOINU_MAX, Koinu, Share
 from schemas.commands import (
     ConvertToEscrow,
     DisputeEscrow,
@@ -18,7 +18,7 @@ from schemas.commands import (
 )
 from schemas.events import EscrowResult, EventType, SaleResult
 from schemas.ledger import Account, EscrowStatus
-from tests.support.books import ANN, BOB, RULES, Ledger, doge, entries_of
+from tests.support.books import ANN, BOB, RULES, Ledger, doge, entries_of, references_of
 
 
 def pay(amount: float, order_id: str = "o1", seller: str = BOB) -> PayOrder:
@@ -121,6 +121,52 @@ def test_a_release_pays_the_seller_gross_and_takes_the_fee_from_the_seller() -> 
     )
 
 
+def test_all_that_an_escrow_moves_is_entered_under_its_id() -> None:
+    ledger = Ledger()
+    ledger.fund(100)
+    paid = ledger.accept(pay(40))
+    order = ledger.books.escrow_of_order(ANN, "o1")
+    assert order is not None
+    ledger.owe(90, BOB)
+    ledger.lock(60)
+    ledger.owe(90)
+    moves = [
+        paid,
+        ledger.accept(ReleaseEscrow(escrow_id=order.id, amount=doge(10))),
+        ledger.accept(RefundEscrow(escrow_id=order.id, amount=doge(10))),
+    ]
+    ledger.accept(DisputeEscrow(escrow_id=order.id, reason="late"))
+    moves.append(
+        ledger.accept(ResolveDispute(escrow_id=order.id, to_seller=share(10), to_buyer=share(10)))
+    )
+    assert [len(each.postings) for each in moves] == [1, 3, 2, 5]
+    assert all(references_of(each) == {("escrow", order.id)} for each in moves)
+
+
+def test_a_converted_lock_is_entered_under_the_escrow_and_its_rest_under_the_lock() -> None:
+    ledger = Ledger()
+    ledger.fund(100)
+    ledger.lock(50)
+    acceptance = ledger.accept(convert(40))
+    order = ledger.books.escrow_of_order(ANN, "o1")
+    assert order is not None
+    assert references_of(acceptance) == {("escrow", order.id), ("auction", "7")}
+
+
+@pytest.mark.parametrize("disputed", [False, True], ids=["released", "resolved"])
+def test_a_seller_may_be_paid_up_to_all_that_koinu_hold(disputed: bool) -> None:
+    ledger = Ledger()
+    ledger.fund(40)
+    escrow_id = ledger.pay(40)
+    ledger.wallet(BOB).bids = KOINU_MAX - doge(40)
+    if disputed:
+        ledger.accept(DisputeEscrow(escrow_id=escrow_id, reason="late"))
+        ledger.accept(ResolveDispute(escrow_id=escrow_id, to_seller=share(40), to_buyer=share(0)))
+    else:
+        ledger.accept(ReleaseEscrow(escrow_id=escrow_id))
+    assert ledger.wallet(BOB).available == doge(39)
+
+
 def test_an_order_without_fee_posts_no_fee() -> None:
     ledger = Ledger(msgspec.structs.replace(RULES, escrow_fee_basis_points=0))
     ledger.fund(100)
@@ -153,6 +199,19 @@ def test_parts_are_shown_as_parts() -> None:
     )
     assert (sellers.gross, sellers.fee, sellers.net) == ("20.00000000", "0.50000000", "19.50000000")
     assert buyers.status is EscrowStatus.LOCKED
+
+
+def test_parts_without_a_fee_are_shown_as_parts_too() -> None:
+    ledger = Ledger(msgspec.structs.replace(RULES, escrow_fee_basis_points=0))
+    ledger.fund(100)
+    escrow_id = ledger.pay(40)
+    ledger.accept(ReleaseEscrow(escrow_id=escrow_id, amount=Koinu(1)))
+    acceptance = ledger.accept(ReleaseEscrow(escrow_id=escrow_id, amount=doge(20)))
+    buyers, sellers = (notice.result for notice in acceptance.notices)
+    assert isinstance(buyers, EscrowResult)
+    assert isinstance(sellers, SaleResult)
+    assert (buyers.released, buyers.fees) == ("20.00000001", "0.00000000")
+    assert (sellers.gross, sellers.fee, sellers.net) == ("20.00000000", "0.00000000", "20.00000000")
 
 
 def test_a_seller_who_owes_repays_out_of_the_net_of_a_sale() -> None:

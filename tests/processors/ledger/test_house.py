@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from processors.ledger.model import Acceptance, Refusal
+from processors.ledger.rules import applied, asked_for
 from schemas.amounts import KOINU_MAX, Koinu, Share
 from schemas.commands import (
     ConfirmationTier,
@@ -217,6 +218,10 @@ def test_rules_are_replaced_whole_but_for_network_and_account() -> None:
     assert acceptance.notices[0].result == RulesResult(version=2)
     assert ledger.books.rules.version == 2
     assert ledger.accept(rules(), HOUSE).notices[0].result == RulesResult(version=3)
+
+
+def test_to_ask_for_the_rules_as_they_are_changes_nothing() -> None:
+    assert applied(RULES, asked_for(RULES)) == RULES
 
 
 def test_a_rotation_changes_nothing_but_the_account_and_tells_its_first_address() -> None:

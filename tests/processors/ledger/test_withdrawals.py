@@ -31,6 +31,7 @@ from tests.support.books import (
     address_of,
     doge,
     entries_of,
+    references_of,
     txid_of,
 )
 
@@ -249,6 +250,27 @@ def test_what_is_given_back_repays_a_shortfall_first() -> None:
     assert ledger.balance() == (doge(6), doge(15), 0, 0)
 
 
+def test_all_that_a_withdrawal_moves_is_entered_under_its_id() -> None:
+    ledger = Ledger()
+    ledger.fund(100)
+    requested = ledger.accept(request(20))
+    withdrawal_id = requested.postings[0].reference_id
+    assert withdrawal_id is not None
+    ledger.accept(claim(withdrawal_id))
+    ledger.accept(broadcast(withdrawal_id))
+    moves = [
+        requested,
+        ledger.accept(confirm(withdrawal_id)),
+        ledger.accept(unconfirm(withdrawal_id)),
+    ]
+    ledger.lock(79)
+    ledger.owe(15)
+    moves.append(ledger.accept(fail(withdrawal_id)))
+    assert [len(each.postings) for each in moves] == [1, 2, 2, 2]
+    assert all(references_of(each) == {("withdrawal", withdrawal_id)} for each in moves)
+    assert ledger.withdrawal(withdrawal_id).amount == doge(20)
+
+
 @pytest.mark.parametrize("command", STEPS)
 @pytest.mark.parametrize("status", WithdrawalStatus)
 def test_each_step_is_accepted_in_its_statuses_alone(
@@ -302,6 +324,15 @@ def test_an_unconfirmation_cannot_overflow_the_balance() -> None:
     withdrawal_id = ledger.confirm(20)
     ledger.wallet().bids = KOINU_MAX - doge(79)
     assert ledger.refuse(unconfirm(withdrawal_id)) is Rejection.BALANCE_OVERFLOW
+
+
+def test_a_payment_out_of_the_chain_may_fill_the_balance_to_all_that_koinu_hold() -> None:
+    ledger = Ledger()
+    ledger.fund(100)
+    withdrawal_id = ledger.confirm(20)
+    ledger.wallet().bids = KOINU_MAX - doge(79) - doge(21)
+    ledger.accept(unconfirm(withdrawal_id))
+    assert ledger.wallet().pending == doge(21)
 
 
 @pytest.mark.parametrize("owes", [True, False], ids=["by_what_it_owes", "by_an_operator"])
