@@ -244,8 +244,10 @@ def settings_page() -> str:
             *_table(*rows),
             "Everything that starts with `WALLET_KAFKA_` is passed to librdkafka: "
             "`WALLET_KAFKA_BOOTSTRAP_SERVERS` becomes `bootstrap.servers`, and "
-            "`WALLET_KAFKA_SASL_USERNAME` `sasl.username`. What the wallet's promises hang on "
-            "(`acks`, `enable.idempotence`, `partitioner`, `isolation.level`, …) cannot be set.",
+            "`WALLET_KAFKA_SASL_USERNAME` `sasl.username`. They stand over what the wallet sets "
+            "itself: `WALLET_KAFKA_SESSION_TIMEOUT_MS` is how long the partitions of a dead worker "
+            "(6 s) or bridge (10 s) wait for another. What the wallet's promises hang on (`acks`, "
+            "`enable.idempotence`, `partitioner`, `isolation.level`, …) is refused.",
             "",
         ]
     )

@@ -11,19 +11,28 @@ from confluent_kafka.admin import AdminClient
 from schemas.settings import Settings, SettingsError
 from streams.kafka.complaints import LIBRARY, OF_LATE, Complaints
 
-#: What the wallet's promises hang on; a setting of the same name is refused.
+#: What the wallet's promises hang on; a setting of the same name is refused, and so is the second
+#: name that the library knows some of them by.
 _FIXED: Final = frozenset(
     {
         "acks",
+        "request.required.acks",
         "enable.idempotence",
         "partitioner",
+        "linger.ms",
+        "queue.buffering.max.ms",
+        "delivery.timeout.ms",
+        "message.timeout.ms",
+        "transactional.id",
+        "transaction.timeout.ms",
+        "group.id",
+        "group.protocol",
+        "partition.assignment.strategy",
         "enable.auto.commit",
         "enable.auto.offset.store",
+        "enable.partition.eof",
         "auto.offset.reset",
         "isolation.level",
-        "partition.assignment.strategy",
-        "group.protocol",
-        "transactional.id",
     }
 )
 
@@ -71,7 +80,10 @@ def words_of(error: KafkaException | KafkaError, complaints: Complaints = OF_LAT
 
 
 def client_config(settings: Settings, **own: object) -> dict[str, Any]:
-    """Settings for a client of the library: the operator's, then ours."""
+    """Settings for a client of the library: ours, and over them the operator's.
+
+    Raises ``SettingsError`` for those of the operator's that must not be over ours.
+    """
     settings.require("kafka")
     refused = _FIXED & settings.kafka.keys()
     if refused:
@@ -80,7 +92,7 @@ def client_config(settings: Settings, **own: object) -> dict[str, Any]:
             "the wallet's promises hang on it."
         )
     _try(frozenset(settings.kafka.items()))
-    return {**settings.kafka, **own, "log_level": 3, "logger": LIBRARY}
+    return {**own, **settings.kafka, "log_level": 3, "logger": LIBRARY}
 
 
 #: The least that a client of ours asks for: what is taken with it is taken.
@@ -100,7 +112,7 @@ def _try(given: frozenset[tuple[str, str]]) -> None:
     }
     try:
         AdminClient(asking_nobody)
-        Consumer({**asking_nobody, "group.id": "none", "session.timeout.ms": _SESSION_MS}).close()
+        Consumer({"session.timeout.ms": _SESSION_MS, **asking_nobody, "group.id": "none"}).close()
     except KafkaException as error:
         cause = error.args[0].str().partition("Failed to create ")[2].partition(": ")[2]
         raise SettingsError(

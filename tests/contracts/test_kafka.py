@@ -171,6 +171,7 @@ def test_what_the_promises_hang_on_cannot_be_set(name: str) -> None:
         {"security.protocol": "ssl", "ssl.ca.location": "/none"},
         {"receive.message.max.bytes": "2000000"},
         {"max.poll.interval.ms": "5000"},
+        {"max.poll.interval.ms": "20000", "session.timeout.ms": "30000"},
     ],
 )
 def test_what_the_library_does_not_take_is_a_fault_of_the_settings(given: dict[str, str]) -> None:
@@ -179,10 +180,11 @@ def test_what_the_library_does_not_take_is_a_fault_of_the_settings(given: dict[s
         client_config(Settings(kafka={"bootstrap.servers": "b:1", **given}))
 
 
-def test_everything_else_is_passed_on_and_ours_wins() -> None:
-    settings = Settings(kafka={"bootstrap.servers": "b:1", "client.rack": "r", "linger.ms": "7"})
-    made = client_config(settings, **{"linger.ms": 1})
-    assert (made["client.rack"], made["linger.ms"]) == ("r", 1)
+def test_everything_else_is_passed_on_and_stands_over_ours() -> None:
+    given = {"bootstrap.servers": "b:1", "client.rack": "r", "session.timeout.ms": "30000"}
+    made = client_config(Settings(kafka=given), **{"session.timeout.ms": 6_000, "linger.ms": 1})
+    names = ("client.rack", "session.timeout.ms", "linger.ms")
+    assert [made[name] for name in names] == ["r", "30000", 1]
     with pytest.raises(SettingsError, match="WALLET_KAFKA_BOOTSTRAP_SERVERS"):
         client_config(Settings())
 

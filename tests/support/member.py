@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from schemas.settings import Settings
 from schemas.topics import CommandTopic
 from streams.kafka.consume import Assignment, CommandConsumer
@@ -14,8 +16,12 @@ class Member:
     def __init__(self, settings: Settings) -> None:
         self.held: list[tuple[CommandTopic, int]] = []
         self.assigned = 0
+        # A machine that pauses for some seconds is no dead member.
+        patient = {**settings.kafka, "session.timeout.ms": "30000"}
         self.consumer = CommandConsumer(
-            settings, on_assigned=self._take, on_revoked=self.held.clear
+            msgspec.structs.replace(settings, kafka=patient),
+            on_assigned=self._take,
+            on_revoked=self.held.clear,
         )
 
     def _take(self, places: list[tuple[CommandTopic, int]]) -> list[Assignment]:
