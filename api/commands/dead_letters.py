@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +12,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from api.commands.arguments import Commands, Number, Whole, counted
-from api.commands.operating import TOPIC, Since, User, code_of, database, reader, writer
+from api.commands.operating import (
+    EXIT_UNKNOWN,
+    TOPIC,
+    Since,
+    User,
+    at,
+    code_of,
+    database,
+    reader,
+    writer,
+)
 from api.console import standard_output
 from db.engine import Connection
 from db.ledger import operating
@@ -22,7 +31,7 @@ from schemas.ids import place_of
 from schemas.rejections import Rejection, is_dead_letter
 from schemas.settings import Settings
 from schemas.topics import COMMAND_TOPIC_NAMES, CommandTopic
-from streams.operator.desk import Desk, NotDelivered, OutcomeUnknown
+from streams.operator.desk import Desk
 from streams.operator.letters import Replayed, fault_of, replay, shown, shown_pretty
 
 _CODES = [code.value for code in Rejection if is_dead_letter(code)]
@@ -167,7 +176,8 @@ def replay_letters(
 
     For records whose cause is mended: a misplaced one goes to its key's partition, an
     unprocessable one is decided by the release that can. What would be a dead letter again is
-    left, with the reason. Exits with 1 if anything was left or not accepted.
+    left, with the reason. Exits with 1 if anything was left or not accepted, and with 3 if what
+    becomes of one is unknown.
     """
     if bool(letter_ids) is everything:
         raise click.UsageError("name dead letters by their ids, or say --all")
@@ -185,15 +195,12 @@ def replay_letters(
             sys.exit(_tell_what_would_be(letters, again))
         if not yes:
             click.confirm(f"Send {counted(len(letters), 'record')} again?", abort=True, err=True)
-        try:
-            with closing(Desk(settings, connection)) as desk:
-                bad = [
-                    _tell(done)
-                    for done in replay(connection, desk, letters, again=again, wait_seconds=wait)
-                ]
-        except (NotDelivered, OutcomeUnknown) as error:
-            raise click.ClickException(str(error)) from error
-    sys.exit(1 if any(bad) else 0)
+        with at(Desk(settings, connection)) as desk:
+            codes = [
+                _tell(done)
+                for done in replay(connection, desk, letters, again=again, wait_seconds=wait)
+            ]
+    sys.exit(max(codes, default=0))
 
 
 def _letter(connection: Connection, letter_id: str) -> Letter:
@@ -219,18 +226,18 @@ def _tell_what_would_be(letters: list[Letter], again: bool) -> int:
     return 1 if left else 0
 
 
-def _tell(done: Replayed) -> bool:
-    """Print what became of one; whether it is not as it should be."""
+def _tell(done: Replayed) -> int:
+    """Print what became of one; the exit code."""
     if done.sent is None:
         click.echo(f"{done.letter.id}: left, {done.reason}")
-        return True
+        return 1
     outcome = done.sent.outcome
     if outcome is None:
         click.echo(f"{done.letter.id}: sent, but there is no outcome yet")
-        return True
+        return EXIT_UNKNOWN
     code = f" ({outcome.code})" if outcome.code else ""
     click.echo(f"{done.letter.id}: {outcome.outcome}{code} as {outcome.command_id}")
-    return "accepted" not in (outcome.outcome, outcome.first_outcome)
+    return 0 if "accepted" in (outcome.outcome, outcome.first_outcome) else 1
 
 
 def _document(letter: Letter) -> dict[str, object]:

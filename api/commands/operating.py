@@ -117,6 +117,19 @@ def database(url: str) -> Iterator[Connection]:
         raise click.ClickException(str(error)) from error
 
 
+@contextmanager
+def at(desk: Desk) -> Iterator[Desk]:
+    """Closes it; tells what it could not do, and by another code what may be done all the same."""
+    try:
+        with closing(desk):
+            yield desk
+    except (Malformed, NotDelivered) as error:
+        raise click.ClickException(str(error)) from error
+    except OutcomeUnknown as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(EXIT_UNKNOWN)
+
+
 def sending(function: _Function) -> _Function:
     """The options of a command that sends a command."""
     for option in (
@@ -142,14 +155,8 @@ def send(settings: Settings, asked: Order, *, yes: bool, wait: float, as_json: b
     click.echo(f"idempotency key: {asked.idempotency_key}", err=True)
     if not yes:
         click.confirm("Send it?", abort=True, err=True)
-    try:
-        with database(reader(settings)) as connection, closing(Desk(settings, connection)) as desk:
-            sent = desk.send(asked, wait_seconds=wait)
-    except (Malformed, NotDelivered) as error:
-        raise click.ClickException(str(error)) from error
-    except OutcomeUnknown as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(EXIT_UNKNOWN)
+    with database(reader(settings)) as connection, at(Desk(settings, connection)) as desk:
+        sent = desk.send(asked, wait_seconds=wait)
     sys.exit(tell(sent, as_json=as_json, key=asked.idempotency_key))
 
 

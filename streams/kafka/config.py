@@ -95,6 +95,8 @@ def client_config(settings: Settings, **own: object) -> dict[str, Any]:
     return {**own, **settings.kafka, "log_level": 3, "logger": LIBRARY}
 
 
+#: Short, so that a successor need not wait long for the last transaction of a dead worker.
+TRANSACTION_TIMEOUT_MS: Final = 10_000
 #: The least that a client of ours asks for: what is taken with it is taken.
 _SESSION_MS: Final = 6_000
 
@@ -103,7 +105,7 @@ _SESSION_MS: Final = 6_000
 def _try(given: frozenset[tuple[str, str]]) -> None:
     """Raise ``SettingsError`` for what no client can be made of, by two that ask nobody.
 
-    A consumer's settings are held against each other where a consumer is made, and there alone.
+    Settings are held against each other where a client of their kind is made, and there alone.
     """
     asking_nobody: dict[str, str | int | float | bool] = {
         **dict(given),
@@ -111,7 +113,14 @@ def _try(given: frozenset[tuple[str, str]]) -> None:
         "log_level": 0,
     }
     try:
-        AdminClient(asking_nobody)
+        # It is the library's producer, with other calls.
+        AdminClient(
+            {
+                **asking_nobody,
+                "transactional.id": "none",
+                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            }
+        )
         Consumer({"session.timeout.ms": _SESSION_MS, **asking_nobody, "group.id": "none"}).close()
     except KafkaException as error:
         cause = error.args[0].str().partition("Failed to create ")[2].partition(": ")[2]

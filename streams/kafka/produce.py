@@ -14,12 +14,15 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import Producer as LibraryProducer
 
 from schemas.settings import Settings
-from streams.kafka.config import KafkaUnavailable, client_config, words_of
+from streams.kafka.config import (
+    TRANSACTION_TIMEOUT_MS,
+    KafkaUnavailable,
+    client_config,
+    words_of,
+)
 
 log = logging.getLogger(__name__)
 
-#: Short, so that a successor need not wait long for the last transaction of a dead worker.
-TRANSACTION_TIMEOUT_MS: Final = 10_000
 #: One call of a transaction waits so long; without it the library waits for ever.
 _CALL_SECONDS: Final = 5.0
 

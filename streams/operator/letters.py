@@ -80,7 +80,7 @@ def replay(
             letter.key,
             letter.value or b"",
             wait_seconds,
-            "Replay it again: its idempotency key is decided once.",
+            f"Replay {letter.id} again: its idempotency key is decided once.",
         )
         mark_replayed(connection, letter.id)
         yield Replayed(letter, None, sent)

@@ -21,13 +21,8 @@ from processors.apply import StagedSlice
 from processors.telling import DEAD_LETTER_FRAME, EVENT_FRAME, MANIFEST_FRAME, Frame
 from schemas.settings import Settings
 from schemas.topics import BATCHES, DEAD_LETTERS, EVENTS, CommandTopic, topic_name
-from streams.kafka.config import KafkaUnavailable
-from streams.kafka.produce import (
-    TRANSACTION_TIMEOUT_MS,
-    Outgoing,
-    PublishRefused,
-    TransactionalProducer,
-)
+from streams.kafka.config import TRANSACTION_TIMEOUT_MS, KafkaUnavailable
+from streams.kafka.produce import Outgoing, PublishRefused, TransactionalProducer
 
 Step = Callable[[str], None]
 

@@ -171,6 +171,8 @@ def test_what_the_promises_hang_on_cannot_be_set(name: str) -> None:
         {"security.protocol": "ssl", "ssl.ca.location": "/none"},
         {"receive.message.max.bytes": "2000000"},
         {"max.poll.interval.ms": "5000"},
+        {"socket.timeout.ms": "60000"},
+        {"max.in.flight": "10"},
         {"max.poll.interval.ms": "20000", "session.timeout.ms": "30000"},
     ],
 )

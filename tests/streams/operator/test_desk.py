@@ -10,13 +10,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli import group
-from db.ledger.operating import session
+from db.ledger import operating
+from db.ledger.operating import LetterFilter, session
 from schemas.commands import CommandType, Fund, WithdrawRevenue
 from schemas.ledger import HOUSE
 from schemas.settings import Settings
 from streams.kafka.config import partition_of
 from streams.kafka.produce import Delivery
 from streams.operator import desk as under_test
+from streams.operator import letters
 from streams.operator.desk import Desk, OutcomeUnknown, order
 from tests.conftest import Database
 from tests.support.played import play, seed
@@ -113,6 +115,26 @@ def test_what_may_be_on_the_topic_ends_with_another_code_than_what_is_not(
     assert done.exit_code == code, done.output
     assert told in done.stderr
     assert "--key mine" in done.stderr
+
+
+def test_what_becomes_of_a_dead_letter_that_may_be_on_the_topic_again_is_unknown(
+    database: Database, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with session(database.worker_url) as connection:
+        found = operating.letters(connection, LetterFilter(), 10)
+    letter = next(each for each in found if each.key is not None)
+    # Its cause is mended.
+    monkeypatch.setattr(letters, "fault_of", lambda letter: None)
+    monkeypatch.setattr(under_test, "Producer", Broker)
+    monkeypatch.setattr(under_test, "_DELIVERY_SECONDS", 0.05)
+    done = CliRunner().invoke(
+        group,
+        ["dead-letters", "replay", letter.id, "--yes"],
+        env={"WALLET_WORKER_DATABASE_URL": database.worker_url},
+    )
+    assert done.exit_code == 3, done.output
+    assert done.stderr.startswith("Error: The broker did not answer: unknown.")
+    assert f"Replay {letter.id} again" in done.stderr
 
 
 def test_a_database_that_goes_away_after_the_command_was_sent_leaves_it_unknown(
