@@ -39,6 +39,16 @@ class Reader:
         """Records to be applied, in their order; raises ``Untimed``."""
         return [self._timed(message) for message in messages]
 
+    def up_to_unfit(self, messages: Iterable[Any]) -> tuple[list[Record], Unfit | None]:
+        """Records to be applied, in their order, up to one that must not be, and that one."""
+        records: list[Record] = []
+        try:
+            for message in messages:
+                records.append(self._timed(message))
+        except Unfit as unfit:
+            return records, unfit
+        return records, None
+
     def record(self, message: Any) -> Record:
         """One record; its time is the broker's, if it was ever applied."""
         return self._at(message, message.timestamp()[1])

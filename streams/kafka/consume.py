@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from confluent_kafka import (
@@ -120,9 +120,19 @@ class CommandConsumer:
         message = self._consumer.poll(timeout_seconds)
         return None if message is None else self._sound(message)
 
-    def drain(self, most: int) -> list[Message]:
-        """What is there already, without waiting; raises what ``poll`` does."""
-        return [self._sound(message) for message in self._consumer.consume(most, 0)]
+    def drain(self, most: int) -> Iterator[Message]:
+        """What is there already, without waiting.
+
+        Raises what ``poll`` does, and where it comes to it: what was there before is given out.
+        """
+        return map(self._sound, self._consumer.consume(most, 0))
+
+    def batch(self, most: int, wait_seconds: float) -> Iterator[Message]:
+        """One record, waited for, then what is there: no waiting for a fuller batch."""
+        first = self.poll(wait_seconds)
+        if first is not None:
+            yield first
+            yield from self.drain(most - 1)
 
     def _sound(self, message: Message) -> Message:
         try:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from db.engine import Connection, connect, look_up_by_index, require_schema
 from db.failures import LOCKED, REFUSED, RIVALRY
@@ -178,35 +178,33 @@ class Worker:
         # generation.
         group_metadata = self._consumer.group_metadata()
         rebalances = self._rebalances
-        messages = self._fill(_GLANCE_SECONDS if self._publisher.waits else wait_seconds)
+        wait_seconds = _GLANCE_SECONDS if self._publisher.waits else wait_seconds
+        messages = self._consumer.batch(self._settings.batch_max, wait_seconds)
+        records, unfit = self._reader.up_to_unfit(messages)
         self._publisher.advance()
         if rebalances != self._rebalances or self._due:
             # Some came for a generation that is gone, some perhaps for the new one, whose metadata
             # is not ours yet: all are read again.
             self._consumer.seek(self._assignments)
             return 0
-        if not messages:
-            return 0
-        if group_metadata is None:
-            raise Fenced("no member of the group any more")
+        if records:
+            if group_metadata is None:
+                raise Fenced("no member of the group any more")
+            self._refuse_holes(records)
+            if self._count_is_doubtful(records):
+                return 0
+            self._apply_and_publish(records, group_metadata)
+        if unfit is not None:
+            raise unfit
+        return len(records)
+
+    def _apply_and_publish(self, records: Sequence[Record], group_metadata: object) -> None:
         started = time.monotonic()
-        records = self._reader.records(messages)
-        self._refuse_holes(records)
-        if self._count_is_doubtful(records):
-            return 0
         prepare = partial(self._publisher.prepare, group_metadata=group_metadata)
         applied = self._apply(records, prepare)
         self._expected.update(((r.topic, r.partition), r.offset + 1) for r in records)
         self._count(applied, records, started)
         self._publisher.submit([s for a in applied for s in a.slices], group_metadata)
-        return len(records)
-
-    def _fill(self, wait_seconds: float) -> list[Any]:
-        """Poll for one record, then drain what is there: no waiting for a fuller batch."""
-        first = self._consumer.poll(wait_seconds)
-        if first is None:
-            return []
-        return [first, *self._consumer.drain(self._settings.batch_max - 1)]
 
     def _prune(self) -> None:
         """Drop what was published so long ago that the broker has it on disk for certain."""
@@ -424,7 +422,7 @@ class Worker:
             self._consumer.pause()
             while time.monotonic() < until and not self._stopping.is_set():
                 self._consumer.poll(0.05)
-        except KafkaUnavailable:
+        except (KafkaUnavailable, Unfit):
             self._stopping.wait(max(until - time.monotonic(), 0))
 
     def _rejoin(self, reason: str) -> None:

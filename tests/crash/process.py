@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from schemas.settings import Settings
@@ -68,10 +69,10 @@ class Fuse:
 def _fill_by(fuse: Fuse) -> None:
     drain = CommandConsumer.drain
 
-    def filling(self: CommandConsumer, most: int) -> list[Any]:
-        messages: list[Any] = drain(self, most)
+    def filling(self: CommandConsumer, most: int) -> Iterator[Any]:
+        messages: list[Any] = list(drain(self, most))
         fuse.fill(self, messages)
-        return messages
+        return iter(messages)
 
     CommandConsumer.drain = filling  # type: ignore[method-assign]
 

@@ -29,17 +29,21 @@ _RECORDS = 200
 
 @pytest.fixture
 def wallet(settings: Settings) -> Wallet:
-    """With such a batch behind what is applied: 7 KB as it is packed, 3 MB unpacked."""
+    """With such a batch behind what is applied."""
     made = Wallet(prepared(settings))
-    set_on_topic(made, "compression.type", "producer")
-    large = {"batch.size": 10_000_000, "message.max.bytes": 10_000_000, "linger.ms": 60_000}
-    producer = Producer(client_config(settings, **{"compression.type": "zstd", **large}))
-    for _ in range(_RECORDS):
-        producer.produce(
-            topic_name(settings, TOPIC), b" " * 16_000, USERS[0].encode(), made.partition
-        )
-    assert producer.flush(30.0) == 0
+    send_packed(made)
     return made
+
+
+def send_packed(wallet: Wallet) -> None:
+    """Send such a batch: 7 KB as it is packed, 3 MB unpacked."""
+    set_on_topic(wallet, "compression.type", "producer")
+    large = {"batch.size": 10_000_000, "message.max.bytes": 10_000_000, "linger.ms": 60_000}
+    producer = Producer(client_config(wallet.settings, **{"compression.type": "zstd", **large}))
+    name, key = topic_name(wallet.settings, TOPIC), USERS[0].encode()
+    for _ in range(_RECORDS):
+        producer.produce(name, b" " * 16_000, key, wallet.partition)
+    assert producer.flush(30.0) == 0
 
 
 def limited(settings: Settings) -> Settings:
@@ -67,6 +71,16 @@ def test_it_halts_its_partition_alone_until_a_worker_can(wallet: Wallet) -> None
             "a worker that may unpack more applies it, and all that came after it",
         )
     assert wallet.halted() == {}
+
+
+def test_what_stands_before_it_is_applied_though_it_is_read_together_with_it(
+    settings: Settings,
+) -> None:
+    wallet = Wallet(prepared(settings))
+    places = send(wallet.settings, wallet.load())
+    send_packed(wallet)
+    halted_alone(wallet, limited(wallet.settings), places)
+    assert wallet.decided(places)
 
 
 def test_it_halts_its_partition_alone_also_where_a_worker_that_could_has_applied_it(

@@ -420,15 +420,8 @@ def halted_alone(wallet: Wallet, settings: Settings, places: list[Place]) -> str
     return wallet.halted()[halted]
 
 
-def test_a_record_whose_time_is_its_producers_halts_its_partition_until_it_is_stepped_over(
-    wallet: Wallet,
-) -> None:
-    time_set_by(wallet, "CreateTime")
-    environment = environment_of(wallet.settings) | {"COLUMNS": "300"}
-    shown = CliRunner().invoke(group, ["topics"], env=environment)
-    assert shown.exit_code == 1
-    assert shown.output.count("has producers' times: set message.timestamp.type=LogAppendTime") == 1
-    assert "ok, LogAppendTime" in shown.output
+def send_timed(wallet: Wallet) -> None:
+    """Send a record that bears its producer's time."""
     producer = Producer(client_config(wallet.settings))
     value = wire(OpenWallet(), USERS[0])
     told: list[object] = []
@@ -442,6 +435,30 @@ def test_a_record_whose_time_is_its_producers_halts_its_partition_until_it_is_st
     )
     assert producer.flush(30.0) == 0
     assert told == [None]
+
+
+def test_what_stands_before_a_record_that_halts_its_partition_is_applied(
+    wallet: Wallet,
+) -> None:
+    # All of it is read together.
+    settings = msgspec.structs.replace(wallet.settings, batch_max=1_000)
+    places = send(settings, wallet.load())
+    time_set_by(wallet, "CreateTime")
+    send_timed(wallet)
+    halted_alone(wallet, settings, places)
+    assert wallet.decided(places)
+
+
+def test_a_record_whose_time_is_its_producers_halts_its_partition_until_it_is_stepped_over(
+    wallet: Wallet,
+) -> None:
+    time_set_by(wallet, "CreateTime")
+    environment = environment_of(wallet.settings) | {"COLUMNS": "300"}
+    shown = CliRunner().invoke(group, ["topics"], env=environment)
+    assert shown.exit_code == 1
+    assert shown.output.count("has producers' times: set message.timestamp.type=LogAppendTime") == 1
+    assert "ok, LogAppendTime" in shown.output
+    send_timed(wallet)
     time_set_by(wallet, "LogAppendTime")
     places = send(wallet.settings, wallet.load())
     reason = halted_alone(wallet, wallet.settings, places)
