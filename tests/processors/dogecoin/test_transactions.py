@@ -158,6 +158,13 @@ def test_what_is_signed_does_not_depend_on_signatures_but_on_all_else() -> None:
     assert len(set(others)) == len(others)
 
 
+def test_each_input_gets_a_script_of_its_own() -> None:
+    transaction = Transaction.parse(RAW)
+    for scripts in ([b"one"], [b"one", b"two", b"three"]):
+        with pytest.raises(ValueError, match="argument 2"):
+            transaction.with_scripts(scripts)
+
+
 def test_other_ways_to_hash_are_refused() -> None:
     transaction = Transaction.parse(RAW)
     with pytest.raises(ValueError, match="only SIGHASH_ALL"):
