@@ -198,7 +198,11 @@ def test_dead_letters_want_nothing() -> None:
 
 def test_only_a_change_of_the_rules_wants_to_change_them() -> None:
     log = MemoryLog()
-    for data, changes in ((OpenWallet(), False), (COMMANDS[CommandType.SET_RULES], True)):
+    for data, changes in (
+        (OpenWallet(), False),
+        (COMMANDS[CommandType.SET_RULES], True),
+        (COMMANDS[CommandType.ROTATE_ACCOUNT], True),
+    ):
         (slice_,) = read_batch([log.append(wire(data))])
         assert wanted_by([slice_], {slice_.place: 1}).changes_rules is changes
     assert isinstance(COMMANDS[CommandType.SET_RULES], SetRules)
