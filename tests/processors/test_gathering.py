@@ -16,7 +16,15 @@ from processors.gathering import Wanted, wanted_by
 from processors.incoming import read_batch
 from processors.ledger.decide import decide
 from processors.ledger.model import Request
-from schemas.commands import DATA_OF, CommandType, OpenWallet, PayOrder, ReleaseEscrow, SetRules
+from schemas.commands import (
+    DATA_OF,
+    CommandType,
+    OpenWallet,
+    PayOrder,
+    ReleaseEscrow,
+    ReverseDeposit,
+    SetRules,
+)
 from schemas.envelope import Command
 from schemas.ledger import HOUSE
 from schemas.records import Deposit, DepositAddress, Escrow, Lock, NetworkFee, Wallet, Withdrawal
@@ -40,6 +48,9 @@ class StrictBooks(BatchBooks):
         self._may_lock = users | {
             escrow.seller_id for id_ in wanted.paying if (escrow := source.escrow(id_))
         }
+        self._pending = {
+            each.id for user in wanted.pending_of for each in source.pending_withdrawals(user)
+        }
 
     def wallet(self, user_id: str) -> Wallet:
         assert user_id in self._may_lock, user_id
@@ -58,7 +69,7 @@ class StrictBooks(BatchBooks):
         return self._source.escrow_of_order(buyer_id, order_id)
 
     def withdrawal(self, withdrawal_id: str) -> Withdrawal | None:
-        assert withdrawal_id in self._wanted.withdrawals | {self._own_id}
+        assert withdrawal_id in self._wanted.withdrawals | self._pending | {self._own_id}
         return self._source.withdrawal(withdrawal_id)
 
     def pending_withdrawals(self, user_id: str) -> list[Withdrawal]:
@@ -157,6 +168,14 @@ def test_a_sale_out_of_an_escrow_that_its_own_batch_makes_locks_the_seller_too()
     assert wanted.users == {ANN}
 
 
+def test_a_reversal_looks_for_the_withdrawals_that_it_may_fail() -> None:
+    ledger = Ledger()
+    txid = ledger.fund(21)
+    ledger.request(20)
+    wanted = decided_strictly(wire(ReverseDeposit(txid=txid, vout=0, ordinal=1)), ledger.books)
+    assert wanted.pending_of == {ANN}
+
+
 def test_a_whole_market_looks_at_what_was_gathered_alone() -> None:
     script = Script(5, 4, Layout(1))
     source = BatchBooks(
@@ -179,7 +198,11 @@ def test_dead_letters_want_nothing() -> None:
 
 def test_only_a_change_of_the_rules_wants_to_change_them() -> None:
     log = MemoryLog()
-    for data, changes in ((OpenWallet(), False), (COMMANDS[CommandType.SET_RULES], True)):
+    for data, changes in (
+        (OpenWallet(), False),
+        (COMMANDS[CommandType.SET_RULES], True),
+        (COMMANDS[CommandType.ROTATE_ACCOUNT], True),
+    ):
         (slice_,) = read_batch([log.append(wire(data))])
         assert wanted_by([slice_], {slice_.place: 1}).changes_rules is changes
     assert isinstance(COMMANDS[CommandType.SET_RULES], SetRules)

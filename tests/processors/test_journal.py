@@ -192,6 +192,15 @@ def test_a_wallets_time_does_not_go_back_with_the_brokers_clock() -> None:
     assert desk.ledger.wallet().time == late.time + 5000
 
 
+def test_whoever_is_paid_has_seen_the_time_of_the_payment() -> None:
+    desk = Desk()
+    desk.ledger.fund(100)
+    pay = desk.log.append(wire(PayOrder(seller_id=BOB, order_id="o", amount=doge(40))))
+    release = desk.log.append(wire(ReleaseEscrow(escrow_id=id_of(pay))))
+    desk.decide(pay, release)
+    assert (desk.ledger.wallet(BOB).time, desk.ledger.wallet(BOB).opened_at) == (release.time,) * 2
+
+
 def test_an_entry_bears_its_leg_and_its_own_wallets_version_and_time() -> None:
     desk = Desk()
     desk.ledger.fund(100)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.ids import (
@@ -31,6 +31,7 @@ places = st.builds(
 legs = st.integers(0, LEG_MAX)
 
 
+@example(Place(255, 2**16 - 1, 2**16 - 1, 2**56 - 1), LEG_MAX)
 @given(places, legs)
 def test_a_place_and_leg_survive_being_written_and_read(place: Place, leg: int) -> None:
     text = text_of(number_of(place, leg))

@@ -117,6 +117,8 @@ def test_a_keychain_shows_its_fingerprint_alone() -> None:
 def test_hardened_indices_cannot_be_derived(index: int) -> None:
     with pytest.raises(ValueError, match="between 0 and"):
         Keychain(DGUB, "mainnet").address(0, index)
+    with pytest.raises(ValueError, match="between 0 and"):
+        PrivateAccount(Hidden(private()), "mainnet").secret(0, index)
 
 
 def test_the_last_index_can_be_derived() -> None:

@@ -292,6 +292,24 @@ def test_a_transaction_stays_under_a_hundred_kilobytes() -> None:
         select(coins, [Payment(800 * DOGE, SCRIPT)], RATE, fee_max=FEE_MAX)
 
 
+def test_a_set_without_change_that_is_too_large_is_not_taken() -> None:
+    coins = [coin(number, DOGE) for number in range(700)]
+    fee = Bill([Payment(DOGE, SCRIPT)], RATE).fee(680, change=False)
+    with pytest.raises(TooLarge):
+        select(coins, [Payment(680 * DOGE - fee, SCRIPT)], RATE, fee_max=FEE_MAX)
+
+
+def test_the_last_size_that_is_relayed_is_a_byte_under_a_hundred_kilobytes() -> None:
+    # 10 bytes with the count of inputs, 148 for one, 2 more for the count of so many outputs.
+    payments = [Payment(DOGE, p2sh_script(bytes(20)))] * 3_120
+    assert Bill(payments, RATE).size(1, change=False) == SIZE_END
+    fee = Bill(payments[1:], RATE).fee(1, change=False)
+    exact = coin(1, 3_119 * DOGE + fee)
+    assert select([exact], payments[1:], RATE, fee_max=FEE_MAX).coins == (exact,)
+    with pytest.raises(TooLarge):
+        select([coin(1, 4_000 * DOGE)], payments, RATE, fee_max=FEE_MAX)
+
+
 def test_a_fee_over_the_cap_is_refused() -> None:
     coins = [coin(number, DOGE) for number in range(600)]
     with pytest.raises(FeeTooHigh, match="pay fewer at once"):

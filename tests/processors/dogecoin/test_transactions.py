@@ -95,6 +95,12 @@ def test_what_is_no_transaction_is_told(raw: bytes, told: str) -> None:
         Transaction.parse(raw)
 
 
+@pytest.mark.parametrize("length", [0xFC, 0xFD, 0xFFFF, 0x1_0000])
+def test_a_script_is_read_again_wherever_its_count_takes_more_bytes(length: int) -> None:
+    transaction = Transaction((Input("00" * 32, 0),), (Output(1, bytes(length)),))
+    assert Transaction.parse(transaction.serialize()) == transaction
+
+
 #: All coins there can be, by Core's own word.
 ALL_KOINU = 1_000_000_000_000_000_000
 
@@ -156,6 +162,13 @@ def test_what_is_signed_does_not_depend_on_signatures_but_on_all_else() -> None:
     ]
     assert digest not in others
     assert len(set(others)) == len(others)
+
+
+def test_each_input_gets_a_script_of_its_own() -> None:
+    transaction = Transaction.parse(RAW)
+    for scripts in ([b"one"], [b"one", b"two", b"three"]):
+        with pytest.raises(ValueError, match="argument 2"):
+            transaction.with_scripts(scripts)
 
 
 def test_other_ways_to_hash_are_refused() -> None:

@@ -210,6 +210,41 @@ def test_a_reversal_that_one_withdrawal_covers_to_the_koinu_fails_no_other() -> 
     assert ledger.withdrawal(second).status is WithdrawalStatus.PENDING
 
 
+def test_of_withdrawals_asked_for_at_once_a_reversal_fails_the_one_of_the_lower_id() -> None:
+    ledger = ready()
+    ledger.fund(21)
+    ledger.accept(process(amount=doge(21)))
+    first, second = (ledger.withdrawal(ledger.request(20)) for _ in range(2))
+    # As the database may answer them: in any order.
+    again = Ledger()
+    again.books.wallets, again.time = ledger.books.wallets, ledger.time
+    again.books.load([ledger.deposit(TXID, 1)])
+    same_time = msgspec.structs.replace(second, requested_at=first.requested_at)
+    again.books.load([same_time, first])
+    again.accept(reverse())
+    assert again.withdrawal(first.id).status is WithdrawalStatus.FAILED
+    assert again.withdrawal(second.id).status is WithdrawalStatus.PENDING
+
+
+def test_a_reversal_counts_what_is_owed_already_before_what_it_gives_back() -> None:
+    ledger = ready()
+    ledger.fund(42)
+    ledger.accept(process(amount=doge(5)))
+    first, second = ledger.request(20), ledger.request(20)
+    ledger.lock(5)
+    # No command leads here, for a reversal gives up what is unclaimed before anything is owed.
+    ledger.wallet().shortfall = doge(18)
+    acceptance = ledger.accept(reverse())
+    assert entries_of(acceptance) == [
+        ("REFUND", "pending", "available", doge(21)),
+        ("REFUND", "pending", "available", doge(21)),
+        ("SHORTFALL_REPAYMENT", "available", "shortfall", doge(18)),
+        ("DEPOSIT_REVERSAL", "available", "chain", doge(5)),
+    ]
+    assert ledger.balance() == (doge(19), doge(5), 0, 0)
+    assert ledger.withdrawal(first).reason == ledger.withdrawal(second).reason
+
+
 def test_a_reversal_fails_no_withdrawal_while_enough_is_available() -> None:
     ledger = ready()
     ledger.fund(60)

@@ -246,6 +246,20 @@ def test_a_refund_goes_back_to_available() -> None:
     assert (notice.user_id, notice.event) == (ANN, EventType.ESCROW_REFUNDED)
 
 
+def test_an_escrow_keeps_the_time_at_which_it_was_made() -> None:
+    ledger = Ledger()
+    ledger.fund(100)
+    escrow_id = ledger.pay(40)
+    made = ledger.time
+    for data in (
+        ReleaseEscrow(escrow_id=escrow_id, amount=doge(10)),
+        DisputeEscrow(escrow_id=escrow_id, reason="late"),
+    ):
+        ledger.accept(data)
+        escrow = ledger.escrow(escrow_id)
+        assert (escrow.created_at, escrow.updated_at) == (made, ledger.time)
+
+
 def test_a_part_refunded_and_the_rest_released_ends_as_released() -> None:
     ledger = Ledger()
     ledger.fund(100)

@@ -148,6 +148,7 @@ CASES = (
     Broken("no notice", NoticeMisplaced, notices=()),
     Broken("a first notice for another", NoticeMisplaced, notices=(notice(BOB), notice())),
     Broken("two notices for one wallet", NoticeMisplaced, notices=(notice(), notice())),
+    Broken("an outcome told to another user alone", NoticeMisplaced, notices=(notice(BOB),)),
     Broken(
         "a wallet that changes without notice",
         NoticeMisplaced,
