@@ -234,12 +234,7 @@ def bump(
         network=last.network,
         policy=policy,
         paid=max(version.fee for version in versions),
-        # A replacement may not bring unconfirmed coins that the replaced one had not (BIP 125).
-        extra=[
-            coin
-            for coin in by_size(extra, rate)
-            if not coin.ancestors and coin.outpoint not in used
-        ],
+        extra=[coin for coin in by_size(extra, rate) if coin.outpoint not in used],
     )
 
 

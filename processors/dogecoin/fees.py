@@ -33,8 +33,6 @@ CHANGE_MIN: Final = DUST_SOFT
 
 #: A transaction of so many bytes is not relayed (MAX_STANDARD_TX_WEIGHT / 4).
 SIZE_END: Final = 100_000
-#: Unconfirmed transactions in a row, our own included (DEFAULT_ANCESTOR_LIMIT).
-ANCESTORS_MAX: Final = 25
 
 #: Outpoint, length, signature with its hash type and public key with theirs, sequence.
 INPUT_BYTES: Final = 36 + 1 + (1 + SIGNATURE_BYTES_MAX + 1) + (1 + PUBLIC_KEY_BYTES) + 4

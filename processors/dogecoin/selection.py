@@ -10,7 +10,6 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 from processors.dogecoin.fees import (
-    ANCESTORS_MAX,
     CHANGE_BYTES,
     CHANGE_MIN,
     FRAME_BYTES,
@@ -35,7 +34,7 @@ _CHANGE_SCRIPT: Final = p2pkh_script(bytes(20))
 
 
 class Coin(NamedTuple):
-    """An output of ours that may be spent."""
+    """An output of ours that may be spent; only what is in a block is (decision 0027)."""
 
     txid: str
     vout: int
@@ -45,8 +44,6 @@ class Coin(NamedTuple):
     derivation_index: int
     #: The address that it was found under, which the signer derives again.
     address: str
-    #: Unconfirmed transactions that it hangs on, its own included; 0 once it is in a block.
-    ancestors: int = 0
 
     @property
     def outpoint(self) -> tuple[str, int]:
@@ -182,9 +179,7 @@ def _split(selection: Selection, usable: Sequence[Coin], bill: Bill) -> Selectio
     """The same coins with large change in parts; their bytes are paid from the change."""
     spent = {coin.outpoint for coin in selection.coins}
     ready = sum(
-        coin.amount >= max(bill.total, CHANGE_PART_MIN)
-        and not coin.ancestors
-        and coin.outpoint not in spent
+        coin.amount >= max(bill.total, CHANGE_PART_MIN) and coin.outpoint not in spent
         for coin in usable
     )
     parts = parts_of(selection.change, bill.total, ready)
@@ -201,35 +196,26 @@ def by_size(coins: Iterable[Coin], rate: int) -> list[Coin]:
     The outpoint decides between equals, so that the order in which they came never does.
     """
     usable = (coin for coin in coins if _worth(coin, rate) > 0)
-    return sorted(usable, key=lambda coin: (-coin.amount, coin.ancestors, coin.outpoint))
+    return sorted(usable, key=lambda coin: (-coin.amount, coin.outpoint))
 
 
 def _largest_first(usable: Sequence[Coin], bill: Bill) -> Selection:
     chosen: list[Coin] = []
-    total = ancestors = 0
+    total = 0
     for coin in usable:
-        # The transaction itself is one of those in a row.
-        if ancestors + coin.ancestors >= ANCESTORS_MAX:
-            continue
         if bill.size(len(chosen) + 1, change=False) >= SIZE_END:
             break
         chosen.append(coin)
         total += coin.amount
-        ancestors += coin.ancestors
         settled = bill.settle(len(chosen), total)
         if settled is not None:
             if bill.size(len(chosen), change=settled[1] > 0) >= SIZE_END:
                 raise TooLarge
             return Selection(tuple(chosen), *settled)
-    if len(chosen) < len(usable) and _reach(usable, bill):
+    # All together would do, if only a transaction could hold them.
+    if bill.settle(len(usable), sum(coin.amount for coin in usable)) is not None:
         raise TooLarge
     raise NotEnough(bill.total + bill.fee(max(len(chosen), 1), change=False) - total)
-
-
-def _reach(usable: Sequence[Coin], bill: Bill) -> bool:
-    """Whether all confirmed coins together would do, if only a transaction could hold them."""
-    confirmed = [coin.amount for coin in usable if not coin.ancestors]
-    return bill.settle(len(confirmed), sum(confirmed)) is not None
 
 
 def _without_change(usable: Sequence[Coin], bill: Bill) -> Selection | None:
@@ -271,7 +257,7 @@ def _settled(coins: Sequence[Coin], bill: Bill) -> Selection | None:
     least = bill.fee(len(coins), change=False)
     if not least <= over <= least + _given_away_max(bill.rate):
         return None
-    if sum(coin.ancestors for coin in coins) >= ANCESTORS_MAX:
+    if over - bill.fee(len(coins), change=True) >= CHANGE_MIN:
         return None
     if bill.size(len(coins), change=False) >= SIZE_END:
         return None
@@ -281,7 +267,7 @@ def _settled(coins: Sequence[Coin], bill: Bill) -> Selection | None:
 def _given_away_max(rate: int) -> int:
     """What no change may cost: as much as change would, now and when it is spent.
 
-    Never so much that change would be made of it.
+    Not so much that change would be made of it, but for a koinu: this fee is rounded up by itself.
     """
     costs = fee_for(CHANGE_BYTES + INPUT_BYTES, rate)
     return min(costs, CHANGE_MIN - 1 + fee_for(CHANGE_BYTES, rate))

@@ -93,7 +93,7 @@ class Payers:
 
 
 def _coin(txid: str, vout: int, amount: int, chain: int, index: int) -> Coin:
-    return Coin(txid, vout, amount, chain, index, address(chain, index, NETWORK), 0)
+    return Coin(txid, vout, amount, chain, index, address(chain, index, NETWORK))
 
 
 def test_a_thousand_random_payments_are_taken_and_mined(real_node: RunningNode) -> None:

@@ -45,9 +45,7 @@ def signer(network: str = "mainnet", *, fee_max: int = FEE_MAX) -> AccountSigner
     return AccountSigner(Hidden(keys(network)[0]), network, fee_max=fee_max)
 
 
-def coin(
-    number: int, amount: int, *, chain: int = 0, ancestors: int = 0, network: str = "mainnet"
-) -> Coin:
+def coin(number: int, amount: int, *, chain: int = 0, network: str = "mainnet") -> Coin:
     """A coin of its own txid, at one of the first ten addresses."""
     index = number % 10
     return Coin(
@@ -57,7 +55,6 @@ def coin(
         chain=chain,
         derivation_index=index,
         address=address(chain, index, network),
-        ancestors=ancestors,
     )
 
 

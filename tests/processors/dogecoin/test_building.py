@@ -121,10 +121,11 @@ def test_a_bump_takes_its_fee_from_change() -> None:
     assert second.change.address == first.change.address
 
 
-def test_a_bump_without_change_takes_another_confirmed_coin() -> None:
+def test_a_bump_without_change_takes_another_coin() -> None:
     first = built([coin(1, 10 * DOGE + 192_000)], [withdrawal("w", PAYEE, 10 * DOGE)])
     assert first.change is None
-    extra = [coin(2, 90 * DOGE, ancestors=1), coin(3, 3 * DOGE), coin(4, 2 * DOGE)]
+    # What it has spent already is no other coin.
+    extra = [coin(1, 90 * DOGE), coin(3, 3 * DOGE), coin(4, 2 * DOGE)]
     with pytest.raises(NotEnough) as raised:
         bump([first], change(7), rate=RATE, policy=POLICY, extra=extra[:1])
     # Its 192 bytes at 1,100,000 koinu for 1,000 of them, less what was paid.
