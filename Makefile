@@ -45,7 +45,7 @@ secrets: setup ## make the secrets of docker-compose.yml, once
 
 test: setup ## every test, with samples of the long proofs; T=path for some
 	@$(BIN)/python -m tests.support.litecoin
-	@$(BIN)/pytest -n $(J) --dist loadfile -m "not proof" $(T)
+	@$(BIN)/pytest -n $(J) --dist loadfile --no-loadscope-reorder -m "not proof" $(T)
 
 check: setup ## format, lint, types, import rules, known holes in what we depend on
 	@$(BIN)/ruff format --check $(CODE)

@@ -54,6 +54,12 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: begun last, each would be waited for while nothing else runs."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def logs_where_they_were() -> Iterator[None]:
     """A command that a test runs in this process turns all of its logs to that test's screen, which
@@ -104,7 +110,7 @@ class Databases:
     def fresh(self, *, migrated: bool = True) -> Database:
         """A new database; ``migrated=False`` gives an empty one that the owner owns."""
         name = f"test_{secrets.token_hex(6)}"
-        statement = sql.SQL("CREATE DATABASE {} OWNER wallet_owner TEMPLATE {} STRATEGY FILE_COPY")
+        statement = sql.SQL("CREATE DATABASE {} OWNER wallet_owner TEMPLATE {}")
         source = self.template if migrated else "template0"
         with psycopg.connect(self.server, autocommit=True) as connection:
             connection.execute(statement.format(sql.Identifier(name), sql.Identifier(source)))
