@@ -15,7 +15,6 @@ from processors.books import BatchBooks
 from processors.gathering import Wanted, wanted_by
 from processors.incoming import read_batch
 from processors.ledger.decide import decide
-from processors.ledger.model import Request
 from schemas.commands import (
     DATA_OF,
     CommandType,
@@ -25,88 +24,22 @@ from schemas.commands import (
     ReverseDeposit,
     SetRules,
 )
-from schemas.envelope import Command
 from schemas.ledger import HOUSE
-from schemas.records import Deposit, DepositAddress, Escrow, Lock, NetworkFee, Wallet, Withdrawal
+from schemas.records import Wallet
 from schemas.samples import BUYER, COMMANDS, SELLER, WRECKS, command_value, user_of
 from schemas.topics import CommandTopic
 from streams.loadgen.plan import Layout, Script
 from tests.support.books import ANN, BOB, COUNTERS, RULES, Ledger, derived, doge
 from tests.support.commands import MemoryLog, Wire, id_of, wire
-
-
-class StrictBooks(BatchBooks):
-    """Books that refuse to be asked for what was not gathered."""
-
-    def __init__(self, wanted: Wanted, source: BatchBooks, own_id: str) -> None:
-        users = wanted.users | wanted.sellers_in_batch
-        super().__init__(rules=RULES, wallets=source.wallets, next_indices=COUNTERS, derive=derived)
-        self._wanted = wanted
-        self._source = source
-        #: What the command itself makes has its id, and cannot be there before.
-        self._own_id = own_id
-        self._may_lock = users | {
-            escrow.seller_id for id_ in wanted.paying if (escrow := source.escrow(id_))
-        }
-        self._pending = {
-            each.id for user in wanted.pending_of for each in source.pending_withdrawals(user)
-        }
-
-    def wallet(self, user_id: str) -> Wallet:
-        assert user_id in self._may_lock, user_id
-        return super().wallet(user_id)
-
-    def lock(self, user_id: str, reference_type: str, reference_id: str) -> Lock | None:
-        assert (user_id, reference_type, reference_id) in self._wanted.locks
-        return self._source.lock(user_id, reference_type, reference_id)
-
-    def escrow(self, escrow_id: str) -> Escrow | None:
-        assert escrow_id in self._wanted.escrows | {self._own_id}
-        return self._source.escrow(escrow_id)
-
-    def escrow_of_order(self, buyer_id: str, order_id: str) -> Escrow | None:
-        assert (buyer_id, order_id) in self._wanted.orders
-        return self._source.escrow_of_order(buyer_id, order_id)
-
-    def withdrawal(self, withdrawal_id: str) -> Withdrawal | None:
-        assert withdrawal_id in self._wanted.withdrawals | self._pending | {self._own_id}
-        return self._source.withdrawal(withdrawal_id)
-
-    def pending_withdrawals(self, user_id: str) -> list[Withdrawal]:
-        assert user_id in self._wanted.pending_of
-        return self._source.pending_withdrawals(user_id)
-
-    def deposit(self, txid: str, vout: int) -> Deposit | None:
-        assert (txid, vout) in self._wanted.outpoints
-        return self._source.deposit(txid, vout)
-
-    def address(self, user_id: str, address: str) -> DepositAddress | None:
-        assert (user_id, address) in self._wanted.addresses
-        return self._source.address(user_id, address)
-
-    def active_address(self, user_id: str) -> DepositAddress | None:
-        assert user_id in self._wanted.active_of
-        return self._source.active_address(user_id)
-
-    def next_address(self) -> tuple[int, str]:
-        assert self._wanted.assigns_address
-        return super().next_address()
-
-    def network_fee(self, txid: str) -> NetworkFee | None:
-        assert txid in self._wanted.fee_txids
-        return self._source.network_fee(txid)
+from tests.support.strict import StrictBooks, gathered
 
 
 def decided_strictly(record_of: Wire, source: BatchBooks) -> Wanted:
     """Decide one command on what was gathered for it alone."""
-    (slice_,) = read_batch([MemoryLog().append(record_of)])
-    wanted = wanted_by([slice_], {slice_.place: 1})
-    (item,) = slice_.items
-    record, command = item.record, item.command
-    assert isinstance(command, Command), command
-    books = StrictBooks(wanted, source, id_of(record))
-    decide(Request(id_of(record), command.user_id, command.data, record.time), books)
-    assert wanted.keys == {(command.user_id, record.topic, command.idempotency_key)}
+    request, wanted = gathered(record_of)
+    decide(request, StrictBooks(wanted, source, request.id))
+    ((user_id, topic, _),) = wanted.keys
+    assert (user_id, topic) == (request.user_id, record_of.topic)
     return wanted
 
 
@@ -115,7 +48,10 @@ def test_on_empty_books_each_command_looks_at_nothing_that_was_not_gathered(
     kind: CommandType,
 ) -> None:
     source = BatchBooks(
-        rules=RULES, wallets={user: Wallet(user_id=user) for user in (BUYER, SELLER, HOUSE)}
+        rules=RULES,
+        wallets={user: Wallet(user_id=user) for user in (BUYER, SELLER, HOUSE)},
+        next_indices=COUNTERS,
+        derive=derived,
     )
     topic = next(t for t in CommandTopic if t == _topic_of(kind))
     decided_strictly(Wire(topic, user_of(kind).encode(), command_value(kind)), source)
@@ -181,6 +117,8 @@ def test_a_whole_market_looks_at_what_was_gathered_alone() -> None:
     source = BatchBooks(
         rules=RULES,
         wallets={player.user_id: Wallet(user_id=player.user_id) for player in script.players},
+        next_indices=COUNTERS,
+        derive=derived,
     )
     for planned in (*script.funding(), *islice(script.marketplace(), 300)):
         decided_strictly(Wire(planned.topic, planned.key, planned.value), source)

@@ -103,10 +103,14 @@ class Ledger:
         self._offset += 1
         self.time += 1000
         request = Request(text_of(number_of(Place(0, 1, 0, self._offset))), user, data, self.time)
-        decision = decide(request, self.books)
+        decision = self.decide(request)
         if isinstance(decision, Acceptance):
             self._apply(user, decision)
         return decision
+
+    def decide(self, request: Request) -> Decision:
+        """What the command comes to, on the books as they are."""
+        return decide(request, self.books)
 
     def accept(self, data: msgspec.Struct, user: str = ANN) -> Acceptance:
         """Do what must be accepted."""

@@ -61,7 +61,8 @@ from schemas.ledger import HOUSE, HOUSE_ACCOUNTS, USER_ACCOUNTS, Account
 from schemas.records import Escrow, Tier, Withdrawal
 from schemas.rejections import Rejection
 from tests.processors.ledger.reckoning import PAYOUT_STEPS, Limits, Reckoning, Sale, User
-from tests.support.books import BLOCK, ELSEWHERE, RULES, USERS, Ledger, txid_of
+from tests.support.books import BLOCK, ELSEWHERE, RULES, USERS, txid_of
+from tests.support.strict import StrictLedger
 
 UNKNOWN: Final = "00000000-0000-8000-8000-000000000000"
 #: Small sums, so that they meet: fees of a few koinu, odd enough to be rounded.
@@ -149,7 +150,7 @@ class Histories(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ledger = Ledger(
+        self.ledger = StrictLedger(
             msgspec.structs.replace(
                 RULES,
                 escrow_fee_basis_points=LIMITS.basis_points,
