@@ -7,9 +7,8 @@ nothing. A failure prints its shortest history, and the seed to run it again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -24,7 +23,7 @@ from hypothesis.stateful import (
 )
 
 from processors.ledger.model import Acceptance, Refusal
-from schemas.amounts import KOINU_MAX, Koinu, Share
+from schemas.amounts import Koinu, Share
 from schemas.commands import (
     AssignAddress,
     CancelWithdrawal,
@@ -60,6 +59,7 @@ from schemas.commands import (
 from schemas.ledger import HOUSE, HOUSE_ACCOUNTS, USER_ACCOUNTS, Account
 from schemas.records import Escrow, Tier, Withdrawal
 from schemas.rejections import Rejection
+from tests.processors.ledger.dice import MARKET, TREASURY, Dice, actions_of, dice_thrown, part_of
 from tests.processors.ledger.reckoning import PAYOUT_STEPS, Limits, Reckoning, Sale, User
 from tests.support.books import BLOCK, ELSEWHERE, RULES, USERS, txid_of
 from tests.support.strict import StrictLedger
@@ -68,7 +68,6 @@ UNKNOWN: Final = "00000000-0000-8000-8000-000000000000"
 #: Small sums, so that they meet: fees of a few koinu, odd enough to be rounded.
 LIMITS: Final = Limits(basis_points=777, fee=3, minimum=10, maximum=5000, deposit_minimum=5)
 
-SLIPS: Final = (0, 0, 0, 0, 0, 1, -1)
 STEPS: Final = ("cancel", "claim", "broadcast", "confirm", "unconfirm", "fail")
 FORWARD: Final = {
     "PENDING": "claim",
@@ -76,73 +75,8 @@ FORWARD: Final = {
     "BROADCAST": "confirm",
     "CONFIRMED": "unconfirm",
 }
-
-
-class Dice(NamedTuple):
-    """What is thrown for one step; an action uses what it needs of it."""
-
-    user: str
-    #: Which of those there are; nought and one are for strangers and for what is not there.
-    place: int
-    #: Eighths of what is there; nine are more than there is.
-    share: int
-    #: What is added to the right number or amount: mostly nothing.
-    slip: int
-    reference: str
-    #: Mostly sums that meet, sometimes one that fills a wallet to the brim.
-    amount: int
-
-
-dice_thrown = st.builds(
-    Dice,
-    user=st.sampled_from(USERS),
-    place=st.integers(0, 40),
-    share=st.integers(0, 9),
-    slip=st.sampled_from(SLIPS),
-    reference=st.sampled_from(("a", "b")),
-    amount=st.integers(0, 49).flatmap(
-        lambda chance: st.integers(1, 6000) if chance else st.integers(KOINU_MAX - 6000, KOINU_MAX)
-    ),
-)
-
-#: What the treasury, the chain and the operators do, and how often each comes up.
-TREASURY: Final = {
-    "credit": 4,
-    "detect": 1,
-    "credit_again": 2,
-    "reverse": 3,
-    "pay_out": 8,
-    "miner": 1,
-    "transfer": 1,
-    "freeze": 2,
-    "set_rules": 1,
-    "rotate_account": 1,
-}
-#: What users and the marketplace do: more often those that others build on.
-MARKET: Final = {
-    "lock": 4,
-    "unlock": 2,
-    "pay": 4,
-    "convert": 3,
-    "release": 4,
-    "refund": 2,
-    "dispute": 1,
-    "resolve": 2,
-    "request": 3,
-    "assign_address": 1,
-}
 #: To rotate to, there and back.
 ACCOUNTS: Final = (RULES.account_key, "00000000000000aa", "00000000000000bb")
-
-
-def actions_of(weights: Mapping[str, int]) -> st.SearchStrategy[str]:
-    """One of the actions, as often as its weight says."""
-    return st.sampled_from([name for name, weight in weights.items() for _ in range(weight)])
-
-
-def part_of(whole: int, share: int) -> int:
-    """A positive part of what is there, all of it, or a little more."""
-    return whole + 1 if share > 8 else max(1, whole * share // 8)
 
 
 class Histories(RuleBasedStateMachine):
