@@ -21,7 +21,7 @@ def server_of(error: BaseException) -> str:
     return BROKER if isinstance(error, KafkaUnavailable) else DATABASE
 
 
-def told(outage: Exception) -> str:
+def in_words(outage: Exception) -> str:
     """An outage in a line: which server, and whether it is away or answers that it cannot."""
     verb = "cannot" if has_answered(outage) else "is away"
     return f"{server_of(outage)} {verb}: {' '.join(str(outage).split())}"

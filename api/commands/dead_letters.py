@@ -20,6 +20,7 @@ from api.commands.operating import (
     at,
     code_of,
     database,
+    exit_code_of,
     reader,
     writer,
 )
@@ -237,7 +238,7 @@ def _tell(done: Replayed) -> int:
         return EXIT_UNKNOWN
     code = f" ({outcome.code})" if outcome.code else ""
     click.echo(f"{done.letter.id}: {outcome.outcome}{code} as {outcome.command_id}")
-    return 0 if "accepted" in (outcome.outcome, outcome.first_outcome) else 1
+    return exit_code_of(outcome)
 
 
 def _document(letter: Letter) -> dict[str, object]:

@@ -182,6 +182,11 @@ def tell(sent: Sent, *, as_json: bool, key: str) -> int:
     else:
         click.echo(f"{outcome.outcome}: {outcome.command_id} ({place})")
         click.echo(_indented(outcome))
+    return exit_code_of(outcome)
+
+
+def exit_code_of(outcome: Outcome) -> int:
+    """0 for what was accepted, now or when it was sent first."""
     return 0 if "accepted" in (outcome.outcome, outcome.first_outcome) else 1
 
 

@@ -28,7 +28,7 @@ from streams.kafka.admin import Admin, EndsAsked
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.follow import Followed, RecordsGone, TopicMember
 from streams.kafka.produce import Delivery
-from streams.outages import Backoff
+from streams.outages import Backoff, in_words
 from streams.probe import run_with_probe
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ class Bridge:
             self._broker_fault = None
             self._backoff.reset()
         except KafkaUnavailable as away:
-            self._broker_fault = f"broker is away: {away}"
+            self._broker_fault = in_words(away)
             log.warning("outage", extra={"cause": str(away)})
             self._stopping.wait(self._backoff.next())
 

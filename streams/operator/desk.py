@@ -21,7 +21,7 @@ from schemas.ledger import HOUSE
 from schemas.settings import Settings
 from schemas.topics import CommandTopic, topic_name
 from streams.kafka.produce import Delivery, Producer
-from streams.outages import told
+from streams.outages import in_words
 from streams.outcomes import is_of
 
 _DELIVERY_SECONDS: Final = 35.0
@@ -114,7 +114,9 @@ class Desk:
                 self._connection, code, delivery.partition, delivery.offset, wait_seconds
             )
         except AWAY as away:
-            raise OutcomeUnknown(f"It stands on the topic, but the {told(away)}. {again}") from away
+            raise OutcomeUnknown(
+                f"It stands on the topic, but the {in_words(away)}. {again}"
+            ) from away
         if outcome is not None and not is_of(outcome, code, key, value):
             raise OutcomeUnknown(
                 f"Its place was decided before (as {outcome.command_id}): the topic was made anew "

@@ -31,7 +31,7 @@ from streams.heart import Heart
 from streams.node.answers import Answer
 from streams.node.client import Node, endpoint_of
 from streams.node.shapes import BlockShape
-from streams.outages import DATABASE, OUTAGES, Backoff, server_of, told
+from streams.outages import DATABASE, OUTAGES, Backoff, in_words, server_of
 from streams.outboxes import Relay
 from streams.overdue import Orders
 from streams.payer import ports
@@ -165,7 +165,7 @@ class Till:
             log.warning("round given up, trying again", extra={"cause": str(rivalry)})
             self._stopping.wait(self._backoff.next())
         except OUTAGES as outage:
-            self._fault = told(outage)
+            self._fault = in_words(outage)
             seconds = self._backoff.next()
             log.warning("outage", extra={"cause": self._fault, "wait": seconds})
             # The lock went with the session: whoever has it now pays.

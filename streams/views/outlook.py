@@ -19,7 +19,7 @@ from processors.seed import keyring_of, require_known_account
 from schemas.settings import Settings
 from schemas.topics import EVENTS, CommandTopic, topic_name
 from streams.kafka.lag import Backlog, LagView
-from streams.outages import OUTAGES, told
+from streams.outages import OUTAGES, in_words
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Outlook:
 
 def _words_of(fault: Exception) -> str:
     if isinstance(fault, OUTAGES):
-        return told(fault)
+        return in_words(fault)
     return str(fault) or repr(fault)
 
 

@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +20,8 @@ from streams import metrics
 from streams.kafka.admin import Admin
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.lag import LagView
-from streams.ports import free_port
+from streams.outages import in_words
+from streams.ports import free_port, listening
 from streams.probe import not_listening
 from streams.views.clock import Clock, Now
 from streams.views.faust_app import ViewsApp, sure_seconds
@@ -183,7 +183,7 @@ class Views:
                 await self._look()
                 self._broker_fault = None
             except KafkaUnavailable as away:
-                self._broker_fault = f"broker is away: {away}"
+                self._broker_fault = in_words(away)
                 log.warning("outage", extra={"cause": str(away)})
 
     async def _look(self) -> None:
@@ -287,9 +287,8 @@ def run_views(settings: Settings, *, announce: Callable[[str], None]) -> None:
 def _require_port(host: str, port: int) -> None:
     """Raise ``SettingsError`` where nobody can listen: Faust would end by its traceback, amid its
     start."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        socket.create_server((host, port), family=family).close()
+        listening(host, port).close()
     except OSError as error:
         raise not_listening("views", "The views", host, port, error) from None
 

@@ -14,7 +14,7 @@ from schemas.settings import Settings
 from schemas.topics import VIEWS_STATE, topic_name
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.view import LogView
-from streams.outages import Backoff
+from streams.outages import Backoff, in_words
 from streams.views.picture import Picture
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Replica:
                 self._follow(view)
                 backoff.reset()
             except KafkaUnavailable as away:
-                self.fault = f"broker is away: {away}"
+                self.fault = in_words(away)
                 log.warning("outage", extra={"cause": str(away)})
                 self._stopping.wait(backoff.next())
             except Exception as fault:

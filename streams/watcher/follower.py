@@ -29,7 +29,7 @@ from streams.garbage import collected_seldom
 from streams.heart import Heart
 from streams.kafka.config import KafkaUnavailable
 from streams.node.client import Endpoint, Node, NodeAway, NodeFault, endpoint_of
-from streams.outages import OUTAGES, Backoff, told
+from streams.outages import OUTAGES, Backoff, in_words
 from streams.outboxes import Relay
 from streams.overdue import Orders
 from streams.watcher import booking, ports
@@ -156,7 +156,7 @@ class Watcher:
             self._sit_out(detail)
         except OUTAGES as outage:
             self._leading = False
-            self._sit_out(told(outage))
+            self._sit_out(in_words(outage))
             if self._connection is not None:
                 self._connection.close()
         else:
@@ -403,7 +403,7 @@ class Watcher:
                 self.heart.beat()
                 metrics.RELAYED.inc(count)
         except KafkaUnavailable as away:
-            self._relay_fault = f"broker is away: {away}"
+            self._relay_fault = in_words(away)
             self._relay_at = time.monotonic() + self._relay_backoff.next()
             log.warning("commands wait in the outbox", extra={"cause": str(away)})
         else:

@@ -35,7 +35,7 @@ from streams.heart import Heart
 from streams.kafka.config import KafkaUnavailable
 from streams.kafka.consume import Assignment, CommandConsumer, Unfit
 from streams.kafka.produce import PublishRefused
-from streams.outages import BROKER, OUTAGES, Backoff, server_of, told
+from streams.outages import BROKER, OUTAGES, Backoff, in_words, server_of
 from streams.records import Reader
 from streams.worker.continuity import RecordMissed, holes
 from streams.worker.publish import Publisher
@@ -403,7 +403,7 @@ class Worker:
     def _sit_out(self, error: Exception) -> None:
         """Give up what is in hand, stay in the group, try again in a while."""
         server = server_of(error)
-        self._outage = told(error)
+        self._outage = in_words(error)
         metrics.OUTAGES.labels(server).inc()
         seconds = self._backoff.next()
         log.warning("outage", extra={"server": server, "cause": str(error), "wait": seconds})

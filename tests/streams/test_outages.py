@@ -7,7 +7,7 @@ import pytest
 from psycopg import errors
 
 from streams.kafka.config import KafkaUnavailable
-from streams.outages import told
+from streams.outages import in_words
 
 
 @pytest.mark.parametrize(
@@ -26,5 +26,5 @@ from streams.outages import told
     ],
 )
 def test_an_outage_says_who_it_is_and_what(outage: Exception, words: str) -> None:
-    assert words in told(outage)
-    assert "\n" not in told(outage)
+    assert words in in_words(outage)
+    assert "\n" not in in_words(outage)
